@@ -1,0 +1,175 @@
+package core
+
+import (
+	"fmt"
+	"time"
+)
+
+// StartAttempt gives a due execution to an executor. ready -> running, under a lease of the task's timeout
+// and the leeway.
+type StartAttempt struct {
+	ExecutorID string
+	// Left is the time that the executor has for the attempt; a task with a longer timeout is refused.
+	Left   time.Duration
+	Leeway time.Duration
+}
+
+func (StartAttempt) name() string   { return "start_attempt" }
+func (StartAttempt) from() []Status { return []Status{StatusReady} }
+
+func (ev StartAttempt) apply(e *Execution, now time.Time) string {
+	if reason := e.dueIn(QueueReady, now); reason != "" {
+		return reason
+	}
+	if e.Timeout > ev.Left {
+		return fmt.Sprintf("its timeout %s is longer than the %s that are left", e.Timeout, ev.Left)
+	}
+	e.Status, e.ExecutorID, e.Attempts = StatusRunning, ev.ExecutorID, e.Attempts+1
+	e.StartedAt, e.ExpiresAt = now, now.Add(e.Timeout+ev.Leeway)
+	e.entry(QueueRunning, e.ExpiresAt)
+	return ""
+}
+
+// Succeed ends an execution without children. running -> completed.
+type Succeed struct {
+	ExecutorID string
+	Output     Payload
+}
+
+func (Succeed) name() string   { return "succeed" }
+func (Succeed) from() []Status { return []Status{StatusRunning} }
+
+func (ev Succeed) apply(e *Execution, now time.Time) string {
+	if reason := e.holder(ev.ExecutorID); reason != "" {
+		return reason
+	}
+	e.Output = ev.Output
+	e.finish(StatusCompleted, nil, now, true)
+	return ""
+}
+
+// FailAttempt ends an attempt. running -> ready when the retry policy allows another one, else failed, or
+// timed_out when the failure's code is CodeTimedOut.
+type FailAttempt struct {
+	ExecutorID string
+	Failure    Failure
+	Final      bool          // no further attempt, whatever the policy allows
+	Delay      time.Duration // before the next attempt
+}
+
+func (FailAttempt) name() string   { return "fail_attempt" }
+func (FailAttempt) from() []Status { return []Status{StatusRunning} }
+
+func (ev FailAttempt) apply(e *Execution, now time.Time) string {
+	if reason := e.holder(ev.ExecutorID); reason != "" {
+		return reason
+	}
+	if ev.Final || e.Attempts >= e.Retry.attempts() {
+		status := StatusFailed
+		if ev.Failure.Code == CodeTimedOut {
+			status = StatusTimedOut
+		}
+		e.finish(status, &ev.Failure, now, true)
+		return ""
+	}
+	e.Failure = &ev.Failure
+	e.ready(now.Add(ev.Delay))
+	return ""
+}
+
+// ready puts the execution back among those that wait for an executor.
+func (e *Execution) ready(at time.Time) {
+	e.Status, e.ExecutorID, e.ExpiresAt = StatusReady, "", time.Time{}
+	e.StartAt = Millis(at)
+	e.entry(QueueReady, at)
+}
+
+// GiveBack undoes StartAttempt: the attempt was not begun. running -> ready after Delay.
+type GiveBack struct {
+	ExecutorID string
+	Delay      time.Duration
+	// Unknown tells that the executor does not know the task.
+	Unknown bool
+}
+
+func (GiveBack) name() string   { return "give_back" }
+func (GiveBack) from() []Status { return []Status{StatusRunning} }
+
+func (ev GiveBack) apply(e *Execution, now time.Time) string {
+	if reason := e.holder(ev.ExecutorID); reason != "" {
+		return reason
+	}
+	if ev.Unknown && e.UnknownSince.IsZero() {
+		e.UnknownSince = now
+	}
+	e.Attempts--
+	e.ready(now.Add(ev.Delay))
+	return ""
+}
+
+// ExpireLease looks at an execution whose entry in queue running is due. An attempt whose executor died is
+// recovered, running -> ready, or failed after MaxRecoveries; an execution whose executor died between its
+// finish and the follow-up goes on to queue finished.
+type ExpireLease struct{ MaxRecoveries int }
+
+func (ExpireLease) name() string   { return "expire_lease" }
+func (ExpireLease) from() []Status { return append([]Status{StatusRunning}, finished()...) }
+
+func (ev ExpireLease) apply(e *Execution, now time.Time) string {
+	if reason := e.dueIn(QueueRunning, now); reason != "" {
+		return reason
+	}
+	if e.Status.Finished() {
+		e.entry(QueueFinished, now)
+		return ""
+	}
+	e.Recoveries++
+	if e.Recoveries > ev.MaxRecoveries {
+		e.finish(StatusFailed, crashed(e.Recoveries), now, false)
+		return ""
+	}
+	e.Attempts--
+	e.ready(now)
+	return ""
+}
+
+func crashed(times int) *Failure {
+	return newFailure(CodeCrashed, fmt.Sprintf("crashed too often: its executor was lost %d times", times), "")
+}
+
+// Wake ends a sleep with the given output, or failure when it is not nil. running -> completed or failed.
+type Wake struct {
+	Output  Payload
+	Failure *Failure
+}
+
+func (Wake) name() string   { return "wake" }
+func (Wake) from() []Status { return []Status{StatusRunning} }
+
+func (ev Wake) apply(e *Execution, now time.Time) string {
+	if !e.Sleeping() {
+		return "it is not a sleeping task"
+	}
+	status := StatusCompleted
+	if ev.Failure != nil {
+		status = StatusFailed
+	} else {
+		e.Output = ev.Output
+	}
+	e.finish(status, ev.Failure, now, false)
+	return ""
+}
+
+// ExpireSleep ends a sleep that nobody ended in time. running -> timed_out.
+type ExpireSleep struct{}
+
+func (ExpireSleep) name() string   { return "expire_sleep" }
+func (ExpireSleep) from() []Status { return []Status{StatusRunning} }
+
+func (ExpireSleep) apply(e *Execution, now time.Time) string {
+	if reason := e.dueIn(QueueSleeping, now); reason != "" {
+		return reason
+	}
+	e.finish(StatusTimedOut, newFailure(CodeTimedOut, "nobody woke it within its timeout", ""), now, false)
+	return ""
+}

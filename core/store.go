@@ -1,0 +1,187 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps executions. Every implementation must pass storetest.Run; memstore is the reference.
+//
+// A record is only ever changed by what Transition made of it, and every write of a record but one is
+// conditional on its revision: it takes effect as a whole, or not at all with an error that matches
+// ErrConflict. The one exception is the counting union of CountFinished. A write whose record already
+// carries the write's own nonce has taken effect before (its answer was lost) and succeeds. Calls on several
+// records are not atomic together: each record is written or not by itself.
+//
+// Queue entries are read from an index that may lag behind the records, late and out of order. An entry is a
+// hint: it is held against the record's own Queue and DueAt, then the conditional write decides. Nothing
+// else is read from an index.
+//
+// Claims and expiries treat entries that are due at Now, oldest due first (by what the index shows), at most
+// Limit, and return the executions as they are after the change, in that order. Of two callers at once
+// exactly one gets an execution; the other skips it.
+//
+// A store never reads a clock for a decision: now is an argument. Methods are safe for concurrent use. The
+// records that a caller passes in or gets back are its own only as far as it does not change payload bytes
+// in place. An error that is not one of core's sentinels means that the outcome of the writes of the call is
+// unknown; it matches ErrUnknownOutcome where the store can tell that much.
+type Store interface {
+	// Insert puts new records. The errors are in the order of the executions; nil means put, ErrAlreadyExists
+	// that a record with that id is there, which stays as it was.
+	Insert(ctx context.Context, executions []*Execution) []error
+
+	// Get reads records consistently. The results are in the order of the ids, nil for one that does not exist
+	// or does not pass the filter. Payloads that do not fit the record come without Data: see Load.
+	Get(ctx context.Context, ids []string, filter Filter) ([]*Execution, error)
+
+	// GetBySleepKey is Get for the sleeping executions with the given unique keys.
+	GetBySleepKey(ctx context.Context, keys []string) ([]*Execution, error)
+
+	// Load fills in the Data of payloads that the store returned without.
+	Load(ctx context.Context, payloads ...*Payload) error
+
+	// Update writes After for each update on the condition that the stored revision is Before's. The errors are
+	// in the order of the updates: nil, a *ConflictError with the record as it is, or ErrNotFound.
+	Update(ctx context.Context, updates []Update) []error
+
+	// UpdateAndInsertChildren is Update of a parent followed by Insert of its children. The update commits: when
+	// it did not take effect no child is put, and the error is Update's. A child that exists already is left
+	// as it is. When a child could not be put the error says so; the parent's spawn check puts it later.
+	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []error
+
+	// ClaimReady applies StartAttempt to due executions in queue ready. Executions that do not fit claim.Left
+	// are skipped.
+	ClaimReady(ctx context.Context, claim ReadyClaim) (Swept, error)
+
+	// ClaimChildrenFinished applies ClaimChildren to due parents in queue parent: those whose children are all
+	// counted, and those that are due for the check that all children exist.
+	ClaimChildrenFinished(ctx context.Context, claim Claim) (Swept, error)
+
+	// CheckSpawn returns the indexes of the parent's committed children that do not exist, ascending, with
+	// FinalizeIndex first for the finalize execution. It reads consistently.
+	CheckSpawn(ctx context.Context, parent *Execution) ([]int, error)
+
+	// CountFinished adds finished children to the sets of their parents. Doing so again changes nothing. The
+	// results are in the order of the counts.
+	CountFinished(ctx context.Context, now time.Time, counts []Count) []CountResult
+
+	// MarkClosable takes finished executions from queue finished: it counts each on its parent, then applies
+	// MarkClosable.
+	MarkClosable(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// ClaimClosable applies ClaimClose to due executions in queue close.
+	ClaimClosable(ctx context.Context, claim Claim) (Swept, error)
+
+	// ExpireRunning applies ExpireLease to due executions in queue running.
+	ExpireRunning(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// ExpireSleeping applies ExpireSleep to due executions in queue sleeping.
+	ExpireSleeping(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// ExpireChildrenFinished applies ExpireChildren to due parents in queue parent-claimed.
+	ExpireChildrenFinished(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// ExpireClosing applies ExpireClose to due executions in queue closing.
+	ExpireClosing(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// ClaimCancelled applies ClearCancellation to at most limit flagged executions of an executor and returns
+	// them; their code is to be stopped.
+	ClaimCancelled(ctx context.Context, executorID string, now time.Time, limit int) ([]*Execution, error)
+
+	// ExpireCancelled applies ClearCancellation to flagged executions whose executor's lease is over.
+	ExpireCancelled(ctx context.Context, sweep Sweep) (Swept, error)
+
+	// Children returns the children of each parent, in order of their index: those made from its family, and
+	// those that somebody inserted with it as their parent under ids of their own. The finalize execution
+	// comes last. Committed children that do not exist yet are left out.
+	Children(ctx context.Context, parentIDs []string) ([][]*Execution, error)
+
+	// UpdateChildren applies an event to those children of a parent that are finished, or are not, and returns
+	// the changed ones in the order of Children. A child in whose state the event is not allowed is skipped.
+	UpdateChildren(ctx context.Context, parentID string, finished bool, ev Event, now time.Time) ([]*Execution, error)
+}
+
+// TestStore is what tests may do to a store besides. No engine does.
+type TestStore interface {
+	Store
+	// Delete removes an execution and all that is kept for it; it need not exist.
+	Delete(ctx context.Context, id string) error
+	// DeleteAll empties the store.
+	DeleteAll(ctx context.Context) error
+}
+
+// Filter restricts what Get returns; the zero value restricts nothing.
+type Filter struct {
+	Status   Status // empty: any
+	Sleeping *bool
+	Finished *bool
+}
+
+// Match reports whether e passes the filter.
+func (f Filter) Match(e *Execution) bool {
+	return (f.Status == "" || f.Status == e.Status) &&
+		(f.Sleeping == nil || *f.Sleeping == e.Sleeping()) &&
+		(f.Finished == nil || *f.Finished == e.Status.Finished())
+}
+
+// Update is one conditional write: After replaces Before. After is made by Transition and carries a nonce of
+// its own.
+type Update struct{ Before, After *Execution }
+
+// Spawn is an Update of a parent with the children that it commits to.
+type Spawn struct {
+	Update
+	Children []*Execution
+}
+
+// Sweep bounds a sweep over a queue.
+type Sweep struct {
+	Now   time.Time
+	Limit int // at least 1
+	// MaxRecoveries is how often a claim may run out before its execution fails.
+	MaxRecoveries int
+}
+
+// Claim bounds a sweep that gives executions to an executor until ExpiresAt.
+type Claim struct {
+	Sweep
+	ExecutorID string
+	ExpiresAt  time.Time
+}
+
+// ReadyClaim bounds a claim of ready executions. The lease of each ends its timeout and Leeway after Now.
+type ReadyClaim struct {
+	Now        time.Time
+	Limit      int
+	ExecutorID string
+	Left       time.Duration // what is left of the executor's life
+	Leeway     time.Duration
+	// IDs, when not empty, are claimed as far as they are due, without looking at the queue.
+	IDs []string
+}
+
+// Swept is what a sweep did.
+type Swept struct {
+	// Executions are the changed records, oldest due first.
+	Executions []*Execution
+	// NextDue is the earliest due time after Now that the sweep saw in its queue; zero when it saw none.
+	NextDue time.Time
+	// Lost counts due entries that came to nothing: somebody else was faster, or the entry was out of date.
+	Lost int
+}
+
+// Count names children of one parent that are finished.
+type Count struct {
+	ParentID string
+	// Siblings is the children's Parent.Siblings; 0 makes the store read the parent to learn it.
+	Siblings int
+	Indexes  []int // FinalizeIndex for the finalize execution
+}
+
+// CountResult is what became of a Count.
+type CountResult struct {
+	// Parent is the parent's record after the union; when the parent is finished, or is gone, there is nothing
+	// to count and Parent is the record as it is, or nil.
+	Parent *Execution
+	Err    error
+}
