@@ -160,5 +160,5 @@ func RetryAfter(err error, d time.Duration) error {
 
 // invalidf returns an error that matches ErrInvalid.
 func invalidf(format string, args ...any) error {
-	return fmt.Errorf("%w %s", ErrInvalid, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w "+format, append([]any{ErrInvalid}, args...)...)
 }

@@ -250,26 +250,20 @@ func (ev CommitFinalize) apply(e *Execution, now time.Time) string {
 
 // EndFinalize ends a parent as its finalize task ended, which it counts as well. waiting_for_finalize ->
 // completed, with the finalize task's output for its own, or finalize_failed when Failure is not nil.
-type EndFinalize struct {
-	ExecutorID string
-	Failure    *Failure
-}
+// Nobody's code runs in that status, so it takes no lease.
+type EndFinalize struct{ Failure *Failure }
 
 func (EndFinalize) name() string   { return "end_finalize" }
 func (EndFinalize) from() []Status { return []Status{StatusWaitingForFinalize} }
 
 func (ev EndFinalize) apply(e *Execution, now time.Time) string {
-	e.Family.FinalizeCounted = true
-	if reason := e.movable(ev.ExecutorID); reason != "" {
-		return reason
-	}
 	leased := e.endFamily(now)
 	status := StatusCompleted
 	if ev.Failure != nil {
 		status = StatusFinalizeFailed
 	}
 	e.RunOutput = Payload{}
-	e.Family.Spawned = true
+	e.Family.Spawned, e.Family.FinalizeCounted = true, true
 	e.finish(status, ev.Failure, now, leased)
 	return ""
 }

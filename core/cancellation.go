@@ -1,0 +1,73 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// ProcessCancellations takes back at most limit flags of cancelled executions whose executor's lease is over:
+// nobody is left to be told.
+func (x *Executor) ProcessCancellations(ctx context.Context, limit int) (Result, error) {
+	var result Result
+	swept, err := x.cfg.Store.ExpireCancelled(ctx, x.sweep(limit))
+	if err != nil {
+		return result, fmt.Errorf("expire cancellation flags: %w", err)
+	}
+	result.add(swept)
+	return result, nil
+}
+
+// pollCancellations looks for the executor's own flags until it runs nothing any more.
+func (x *Executor) pollCancellations(ctx context.Context) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.polling {
+		return
+	}
+	x.polling = true
+	x.pollers.Go(func() {
+		ticker := time.NewTicker(x.cfg.CancelPoll)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-x.flushed:
+				return
+			case <-ticker.C:
+			}
+			if x.stopPolling() {
+				return
+			}
+			if err := x.cancelFlagged(ctx); err != nil {
+				x.log.WarnContext(ctx, "look for cancellations", logError, err)
+			}
+		}
+	})
+}
+
+// stopPolling reports whether nothing runs, and notes then that nobody polls.
+func (x *Executor) stopPolling() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.running) > 0 {
+		return false
+	}
+	x.polling = false
+	return true
+}
+
+// cancelFlagged ends the contexts of the executor's cancelled executions.
+func (x *Executor) cancelFlagged(ctx context.Context) error {
+	cancelled, err := x.cfg.Store.ClaimCancelled(ctx, x.id, Millis(time.Now()), x.cfg.Concurrency)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range cancelled {
+		if a := x.running[e.ID]; a != nil {
+			a.cancel(ErrCancelled)
+		}
+	}
+	return nil
+}

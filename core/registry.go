@@ -1,0 +1,103 @@
+package core
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Registry holds the tasks that an engine can run, by id.
+type Registry struct{ tasks map[string]*definition }
+
+var (
+	taskIDPattern      = regexp.MustCompile(`^[A-Za-z0-9_]{1,255}$`)
+	executionIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+)
+
+const maxDuration = 10 * 365 * 24 * time.Hour
+
+// NewRegistry returns a registry of the given tasks. The error, which matches ErrInvalid, joins all that is
+// wrong: ids that are malformed or taken, missing functions, options out of range, finalize tasks that are
+// not registered. A task that a parent's run returns as a child must be registered too.
+func NewRegistry(tasks ...Definition) (*Registry, error) {
+	r := &Registry{tasks: make(map[string]*definition, len(tasks))}
+	var errs []error
+	for i, t := range tasks {
+		def := (*definition)(nil)
+		if t != nil {
+			def = t.definition()
+		}
+		switch {
+		case def == nil:
+			errs = append(errs, invalidf("task: number %d of the registered tasks is nil", i+1))
+			continue
+		case !taskIDPattern.MatchString(def.id):
+			errs = append(errs, invalidf("task id %q: it must have 1 to 255 letters, digits and underscores", def.id))
+		case r.tasks[def.id] != nil:
+			errs = append(errs, invalidf("task id %q: it is registered twice", def.id))
+		case def.run == nil:
+			errs = append(errs, invalidf("task %q: its function is nil", def.id))
+		case def.hasFinalize && def.finalize == nil && def.finalizeTask == nil:
+			errs = append(errs, invalidf("task %q: its finalize is nil", def.id))
+		}
+		if err := def.opts.validate(def.id); err != nil {
+			errs = append(errs, err)
+		}
+		r.tasks[def.id] = def
+	}
+	for _, def := range r.tasks {
+		if f := def.finalizeTask; f != nil && r.tasks[f.id] != f {
+			errs = append(errs, invalidf("task %q: its finalize task %q is not registered", def.id, f.id))
+		}
+	}
+	if len(errs) > 0 {
+		slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return nil, errors.Join(errs...)
+	}
+	return r, nil
+}
+
+// IDs returns the ids of the registered tasks, sorted.
+func (r *Registry) IDs() []string {
+	ids := make([]string, 0, len(r.tasks))
+	for id := range r.tasks {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (r *Registry) lookup(id string) (*definition, bool) {
+	if r == nil {
+		return nil, false
+	}
+	def, ok := r.tasks[id]
+	return def, ok
+}
+
+// timeouts returns the shortest and the longest timeout of a registered task; zeros when there is none.
+func (r *Registry) timeouts() (shortest, longest time.Duration) {
+	for _, def := range r.tasks {
+		t := def.opts.Timeout
+		if shortest == 0 || t < shortest {
+			shortest = t
+		}
+		longest = max(longest, t)
+	}
+	return shortest, longest
+}
+
+func (o TaskOptions) validate(id string) error {
+	switch {
+	case o.Timeout < time.Millisecond || o.Timeout > maxDuration:
+		return invalidf("task %q: Timeout is %s, must be from 1ms to %s", id, o.Timeout, maxDuration)
+	case o.Delay < 0 || o.Delay > maxDuration:
+		return invalidf("task %q: Delay is %s, must be from 0 to %s", id, o.Delay, maxDuration)
+	}
+	if err := o.Retry.validate(); err != nil {
+		return invalidf("task %q: %w", id, err)
+	}
+	return nil
+}

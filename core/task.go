@@ -1,0 +1,321 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// TaskOptions are the options of a task; the zero value works.
+type TaskOptions struct {
+	// Timeout bounds one attempt: its context ends, and the attempt fails as timed out. Default 30 s. An
+	// executor takes an attempt only while it has that long to live, so it must fit the function's own timeout.
+	Timeout time.Duration
+	// Retry says how often the task is attempted. Default: once.
+	Retry RetryPolicy
+	// Delay is waited between enqueueing and the first attempt. Default none.
+	Delay time.Duration
+}
+
+const defaultTimeout = 30 * time.Second
+
+// Task is a typed function that the engine runs durably. Its id is what executions remember: it must stay
+// the same from one version of the program to the next.
+type Task[In, Out any] struct{ def *definition }
+
+// Definition is a Task of any type, for NewRegistry.
+type Definition interface{ definition() *definition }
+
+func (t *Task[In, Out]) definition() *definition {
+	if t == nil {
+		return nil
+	}
+	return t.def
+}
+
+// ID returns the task's id.
+func (t *Task[In, Out]) ID() string { return t.def.id }
+
+// definition is a task with its types erased.
+type definition struct {
+	id   string
+	opts TaskOptions
+	// run is the user's function between a decoded input and an encoded output; nil when the user gave none.
+	run func(ctx context.Context, c Codec, in value) (outcome, error)
+	// parent tells that run commits to children, be they none.
+	parent       bool
+	finalize     func(ctx context.Context, c Codec, v value) ([]byte, error)
+	finalizeTask *definition
+	// hasFinalize tells that the user asked for a finalize, so that a missing one is found.
+	hasFinalize bool
+	// checkInput decodes an encoded input and returns what is wrong with it.
+	checkInput func(c Codec, data []byte) error
+}
+
+// outcome is what a run comes to.
+type outcome struct {
+	output   []byte
+	children []Child
+}
+
+// inputError is the error of an input that does not decode: no attempt would fare better.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
+
+// NewTask returns a task that runs a function. The id has 1 to 255 letters, digits and underscores. What is
+// wrong with it or with the options, NewRegistry says.
+func NewTask[In, Out any](id string, run func(context.Context, In) (Out, error), opts TaskOptions) *Task[In, Out] {
+	def := newDefinition[In](id, opts)
+	if run != nil {
+		def.run = func(ctx context.Context, c Codec, v value) (outcome, error) {
+			in, err := decodeValue[In](c, v)
+			if err != nil {
+				return outcome{}, inputError{err}
+			}
+			out, err := run(ctx, in)
+			if err != nil {
+				return outcome{}, err
+			}
+			data, err := encodeOutput(c, out)
+			return outcome{output: data}, err
+		}
+	}
+	return &Task[In, Out]{def}
+}
+
+// NewParentTask returns a task whose function returns an output and children. The children run in parallel;
+// when the last is finished, however each of them ended, the parent completes with its own output and all
+// children's results.
+func NewParentTask[In, R any](
+	id string, run func(context.Context, In) (R, []Child, error), opts TaskOptions,
+) *Task[In, Results[R]] {
+	return &Task[In, Results[R]]{newParent(id, run, opts)}
+}
+
+// NewParentTaskWithFinalize is NewParentTask with a function that makes the parent's output of the family's
+// results, failed children included. It is called once, is not retried, and its time is bounded by the
+// parent's Timeout; when it returns an error the parent ends finalize_failed. A finalize that is worth
+// retrying is a task: see NewParentTaskWithFinalizeTask.
+func NewParentTaskWithFinalize[In, R, Out any](
+	id string,
+	run func(context.Context, In) (R, []Child, error),
+	finalize func(context.Context, Results[R]) (Out, error),
+	opts TaskOptions,
+) *Task[In, Out] {
+	def := newParent(id, run, opts)
+	def.hasFinalize = true
+	if finalize != nil {
+		def.finalize = func(ctx context.Context, c Codec, v value) ([]byte, error) {
+			family, err := decodeValue[Results[R]](c, v)
+			if err != nil {
+				return nil, inputError{err}
+			}
+			out, err := finalize(ctx, family)
+			if err != nil {
+				return nil, err
+			}
+			return encodeOutput(c, out)
+		}
+	}
+	return &Task[In, Out]{def}
+}
+
+// NewParentTaskWithFinalizeTask is NewParentTask with a task, of any kind, that makes the parent's output of
+// the family's results, failed children included. It is an execution of its own, retried as its policy says;
+// when it does not complete the parent ends finalize_failed.
+func NewParentTaskWithFinalizeTask[In, R, Out any](
+	id string,
+	run func(context.Context, In) (R, []Child, error),
+	finalize *Task[Results[R], Out],
+	opts TaskOptions,
+) *Task[In, Out] {
+	def := newParent(id, run, opts)
+	def.hasFinalize, def.finalizeTask = true, finalize.definition()
+	return &Task[In, Out]{def}
+}
+
+func newDefinition[In any](id string, opts TaskOptions) *definition {
+	if opts.Timeout == 0 {
+		opts.Timeout = defaultTimeout
+	}
+	return &definition{id: id, opts: opts, checkInput: func(c Codec, data []byte) error {
+		_, err := decodeValue[In](c, value{data: data})
+		return err
+	}}
+}
+
+func newParent[In, R any](
+	id string, run func(context.Context, In) (R, []Child, error), opts TaskOptions,
+) *definition {
+	def := newDefinition[In](id, opts)
+	def.parent = true
+	if run != nil {
+		def.run = func(ctx context.Context, c Codec, v value) (outcome, error) {
+			in, err := decodeValue[In](c, v)
+			if err != nil {
+				return outcome{}, inputError{err}
+			}
+			out, children, err := run(ctx, in)
+			if err != nil {
+				return outcome{}, err
+			}
+			data, err := encodeOutput(c, out)
+			return outcome{output: data, children: children}, err
+		}
+	}
+	return def
+}
+
+func encodeOutput(c Codec, out any) ([]byte, error) {
+	data, err := c.Encode(out)
+	if err != nil {
+		return nil, inputError{fmt.Errorf("encode output %T: %w", out, err)}
+	}
+	if data == nil {
+		data = []byte{} // a payload with no bytes is still a payload
+	}
+	return data, nil
+}
+
+// EnqueueOptions are what one execution may have other than its task; the zero value changes nothing.
+type EnqueueOptions struct {
+	// ID is the execution's id: 1 to 64 letters, digits, '-' and '_'. Default: a new random one. A child's id
+	// is derived and cannot be chosen.
+	ID string
+	// Delay is waited before the first attempt, in place of the task's own. Default: the task's.
+	Delay time.Duration
+	// StartAt is when the first attempt may start, in place of Delay. Default: none.
+	StartAt time.Time
+	// Retry replaces the task's policy. Default: the task's.
+	Retry *RetryPolicy
+	// Timeout of one attempt replaces the task's. Default: the task's.
+	Timeout time.Duration
+}
+
+// Child is a child that a parent's run asks for; Task.Child makes it.
+type Child struct {
+	def   *definition
+	input any
+	opts  EnqueueOptions
+}
+
+// Child returns a child execution of the task for a parent's run to return.
+func (t *Task[In, Out]) Child(in In) Child { return t.ChildWith(in, EnqueueOptions{}) }
+
+// ChildWith is Child with options.
+func (t *Task[In, Out]) ChildWith(in In, opts EnqueueOptions) Child {
+	return Child{def: t.def, input: in, opts: opts}
+}
+
+// Results are what a parent's children came to, as its finalize sees it, and the output of a parent without
+// finalize.
+type Results[R any] struct {
+	// Output is what the parent's run returned.
+	Output R `json:"output"`
+	// Children are in the order in which run returned them, whether they completed or not.
+	Children []ChildResult `json:"children"`
+}
+
+func (f *Results[R]) decodeFamily(c Codec, v *familyValue) error {
+	if err := c.Decode(v.output, &f.Output); err != nil {
+		return fmt.Errorf("decode run output %T: %w", f.Output, err)
+	}
+	f.Children = v.children
+	return nil
+}
+
+// ChildResult is how a child ended. Task.Result decodes its output.
+type ChildResult struct {
+	ExecutionID string
+	TaskID      string
+	Status      Status
+	// Failure is nil when the child completed.
+	Failure *Failure
+
+	codec Codec
+	value value
+}
+
+// Result returns the output of a completed child of this task. For a child that did not complete the error
+// is an *ExecutionError; for a child of another task it matches ErrInvalid.
+func (t *Task[In, Out]) Result(c ChildResult) (Out, error) {
+	var zero Out
+	if c.TaskID != t.def.id {
+		return zero, invalidf("child %s: it is of task %s, not %s", c.ExecutionID, c.TaskID, t.def.id)
+	}
+	if c.Status != StatusCompleted {
+		return zero, &ExecutionError{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status, Failure: failureOf(c.Failure)}
+	}
+	codec := c.codec
+	if codec == nil {
+		codec = JSON{}
+	}
+	return decodeValue[Out](codec, c.value)
+}
+
+func failureOf(f *Failure) Failure {
+	if f == nil {
+		return Failure{}
+	}
+	return *f
+}
+
+// childJSON is the JSON form of a ChildResult.
+type childJSON struct {
+	ExecutionID string          `json:"execution_id"`
+	TaskID      string          `json:"task_id"`
+	Status      Status          `json:"status"`
+	Failure     *failureJSON    `json:"failure,omitempty"`
+	Output      json.RawMessage `json:"output,omitempty"`
+}
+
+type failureJSON struct {
+	Code    FailureCode `json:"code"`
+	Message string      `json:"message"`
+}
+
+// MarshalJSON returns the child's ids, status, failure and output. An output that is not JSON is base64 text.
+func (c ChildResult) MarshalJSON() ([]byte, error) {
+	out := childJSON{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status}
+	if c.Failure != nil {
+		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message}
+	}
+	var err error
+	if c.Status == StatusCompleted {
+		out.Output, err = c.value.json()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON returned; a family's output stays JSON.
+func (c *ChildResult) UnmarshalJSON(data []byte) error {
+	var in childJSON
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	*c = ChildResult{ExecutionID: in.ExecutionID, TaskID: in.TaskID, Status: in.Status, value: value{data: in.Output}}
+	if in.Failure != nil {
+		c.Failure = &Failure{Code: in.Failure.Code, Message: in.Failure.Message}
+	}
+	return nil
+}
+
+// json returns the value as JSON text; bytes that are not JSON become base64 text.
+func (v value) json() (json.RawMessage, error) {
+	if v.family == nil {
+		if json.Valid(v.data) {
+			return v.data, nil
+		}
+		return json.Marshal(v.data)
+	}
+	output, err := value{data: v.family.output}.json()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(Results[json.RawMessage]{Output: output, Children: v.family.children})
+}

@@ -1,0 +1,67 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// writer writes what transitions decide.
+type writer struct{ store Store }
+
+// How often a write is tried when its outcome is unknown, and the wait before the second try; it doubles.
+const (
+	writeTries = 5
+	writePause = 50 * time.Millisecond
+)
+
+// persist calls write until its outcome is known. That is safe because a write that took effect recognises its
+// own nonce.
+func persist(ctx context.Context, write func() error) error {
+	pause := writePause
+	for try := 1; ; try++ {
+		err := write()
+		if err == nil || !errors.Is(err, ErrUnknownOutcome) || try == writeTries {
+			return err
+		}
+		if sleep(ctx, pause) != nil {
+			return err
+		}
+		pause *= 2
+	}
+}
+
+func (w writer) insert(ctx context.Context, e *Execution) error {
+	return persist(ctx, func() error { return w.store.Insert(ctx, []*Execution{e})[0] })
+}
+
+// apply writes what ev makes of e and returns the new record. A record that has changed since is left alone:
+// the error is a *ConflictError.
+func (w writer) apply(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
+	after, err := Transition(e, ev, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	after.Nonce = NewNonce()
+	update := []Update{{Before: e, After: after}}
+	if err := persist(ctx, func() error { return w.store.Update(ctx, update)[0] }); err != nil {
+		return nil, fmt.Errorf("write %s of execution %s: %w", ev.name(), e.ID, err)
+	}
+	return after, nil
+}
+
+// decide is apply that decides again on the record as it is when it has changed since.
+func (w writer) decide(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
+	for {
+		after, err := w.apply(ctx, e, ev)
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return after, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		e = conflict.Current
+	}
+}
