@@ -258,10 +258,14 @@ func (x *Executor) finalizeChild(parent *Execution, now time.Time) (*Execution, 
 // finalize calls a parent's finalize function under a lease and ends the parent with what it returned.
 func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definition) error {
 	now := time.Now()
-	if x.left(now) < parent.Timeout {
-		return nil // due, or under a lease that ends with this executor
-	}
-	if parent.Family.Processing != ProcessingProcessing {
+	leased := parent.Family.Processing == ProcessingProcessing
+	switch {
+	case x.left(now) < parent.Timeout && leased:
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
+		return err
+	case x.left(now) < parent.Timeout:
+		return nil // it is due: an executor with more time takes it
+	case !leased:
 		claimed, err := x.write(ctx, parent, ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)})
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotAllowed) {
 			return nil // somebody else was faster

@@ -38,7 +38,9 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
 		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids,
 	})
-	x.release(room - len(swept.Executions))
+	x.mu.Lock()
+	x.free += room - len(swept.Executions)
+	x.mu.Unlock()
 	result.add(swept)
 	for _, e := range swept.Executions {
 		x.work.Go(func() {
@@ -61,9 +63,10 @@ func (x *Executor) reserve(n int) int {
 	return n
 }
 
-func (x *Executor) release(n int) {
+// release gives back the room of an attempt that ended, and tells the loop that starts attempts.
+func (x *Executor) release() {
 	x.mu.Lock()
-	x.free += n
+	x.free++
 	x.mu.Unlock()
 	select {
 	case x.changed <- struct{}{}:

@@ -28,17 +28,17 @@ func (x *Executor) run(ctx context.Context, e *Execution) {
 func (x *Executor) attempt(ctx context.Context, e *Execution, log *slog.Logger) error {
 	def, known := x.cfg.Registry.lookup(e.TaskID)
 	if !known {
-		defer x.release(1)
+		defer x.release()
 		return x.giveBackUnknown(ctx, e, log)
 	}
 	in, err := x.input(ctx, e)
 	var missing *missingChildError
 	switch {
 	case errors.As(err, &missing):
-		defer x.release(1)
+		defer x.release()
 		return x.fail(ctx, e, FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}, log)
 	case err != nil:
-		defer x.release(1)
+		defer x.release()
 		_, giveBackErr := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: time.Second})
 		return errors.Join(fmt.Errorf("read input: %w", err), giveBackErr)
 	}
@@ -229,11 +229,11 @@ func (x *Executor) call(
 // releaseAfter gives an attempt's room back, at once or when abandoned code returns.
 func (x *Executor) releaseAfter(r called) {
 	if r.abandoned == nil {
-		x.release(1)
+		x.release()
 		return
 	}
 	go func() {
 		<-r.abandoned
-		x.release(1)
+		x.release()
 	}()
 }

@@ -1,0 +1,86 @@
+// Package core is perdure's engine: durable execution of ordinary typed Go functions on top of a Store. It
+// imports the standard library only.
+//
+// # Using it
+//
+// A Task is a typed function with an id. A Registry holds the tasks that an Engine can run. A Client enqueues
+// executions of tasks, from any process, and asks about them through a Handle. A parent task's function returns
+// children as well, which run in parallel; a finalize function or task then makes the parent's output of what
+// they came to.
+//
+// # What is guaranteed
+//
+// An execution whose Enqueue returned without an error ends in a finished status. Its code runs at least once
+// per execution; an attempt whose executor dies is run again, so side effects should carry the execution's id.
+// Its state moves exactly once: a finished execution's status, output and failure never change, a child counts
+// once on its parent, and a parent goes past its children once. Attempts never exceed the retry policy, and
+// executors that die with an execution are counted apart from them, up to a limit.
+//
+// # Life of an execution
+//
+//	           StartAttempt          Succeed
+//	ready ------------------> running --------------------------> completed
+//	  ^                        | | |   FailAttempt, no retry left
+//	  +------------------------+ | +----------------------------> failed, timed_out
+//	    FailAttempt, GiveBack,   |
+//	    ExpireLease              | CommitChildren
+//	                             v           CompleteFamily, FinishFamily
+//	                   waiting_for_children --------------------> completed, finalize_failed
+//	                             |
+//	                             | CommitFinalize
+//	                             v           EndFinalize
+//	                   waiting_for_finalize --------------------> completed, finalize_failed
+//
+// Cancel leads from any unfinished status to cancelled. A sleeping task begins in running and is ended by Wake
+// or ExpireSleep. Every finished execution is closed in the end: at once when it has neither a parent to tell
+// nor children to cancel, else when that is done.
+//
+// # How state moves
+//
+// Transition alone decides, and it is pure: record and event in, record out. A record is written on the
+// condition that its revision is the one that the decision was made on. When it is not, the writer gets the
+// record as it is and decides again. Each write carries a nonce: a writer that finds its own nonce in the record
+// knows that it was written before, by itself, and that the answer was lost.
+//
+// Every unfinished execution, and every finished one with something left to follow up, has one queue entry,
+// whose due time says when somebody has to look at it; only a parent all of whose children exist may go
+// without, because each of them has one. So nothing is ever searched for.
+//
+// # Who does what
+//
+// The executor that finishes an execution does what follows by itself: it tells the parent, which moves on if
+// that was the last child, cancels what is left below, and closes. That is the fast path. Five loops, which
+// call the same transitions, sweep up what a crash left in between:
+//
+//	loop              queue            finds
+//	start_ready       ready            executions to start
+//	process_children  parent           parents that may lack a child, or whose children are all counted
+//	                  parent-claimed   the same, whose executor died with them
+//	close             finished         executions whose parent was not told
+//	                  close, closing   executions whose descendants were not all cancelled
+//	timeouts          running          attempts whose executor died; finished executions with follow-up left
+//	                  sleeping         sleeps that nobody ended
+//	cancellation      (flags)          flags of cancelled code whose executor died
+//
+// # Where a crash may happen
+//
+//	after                          what is true then                    who goes on, and when
+//	Enqueue's write                the execution is ready               start_ready, at its start time
+//	StartAttempt                   running under a lease                timeouts, when the lease ends
+//	Succeed, FailAttempt (last)    finished, the lease entry is left    timeouts, when the lease ends
+//	CommitChildren                 children may be missing              process_children, at the spawn check
+//	the children's inserts         an entry too many is left            process_children, at the spawn check
+//	the count on the parent        the child is not closed              timeouts, when the child's lease ends
+//	the last count                 the parent is due                    process_children, at once
+//	ClaimChildren                  processing under a lease             process_children, when the lease ends
+//	CommitFinalize                 the finalize may be missing          process_children, at the spawn check
+//	a parent's or cancelled end    finished, due at once                close, at once
+//
+// # Leases
+//
+// An Executor is one invocation; its id is on every lease that it takes and on no other. The lease of an
+// attempt ends the task's timeout and the leeway, by which clocks may differ, after its start; and no attempt
+// is started that could outlive its executor. Code that goes on after its context ended is abandoned before the
+// lease ends. A write of an executor whose lease is over fails on the revision as soon as anybody has looked at
+// the execution since.
+package core
