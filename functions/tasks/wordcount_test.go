@@ -28,7 +28,7 @@ func TestChunksOfEverySizeCountWhatTheWholeTextHas(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want, err := countWords(bytes.NewReader([]byte(text)), int64(len(text)))
+			want, err := Count(bytes.NewReader([]byte(text)), int64(len(text)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,8 +49,8 @@ func TestChunksOfEverySizeCountWhatTheWholeTextHas(t *testing.T) {
 	}
 }
 
-func TestCountWordsFoldsCase(t *testing.T) {
-	got, err := countWords(strings.NewReader("Go go GO, gone."), 100)
+func TestCountFoldsCase(t *testing.T) {
+	got, err := Count(strings.NewReader("Go go GO, gone."), 100)
 	if err != nil {
 		t.Fatal(err)
 	}

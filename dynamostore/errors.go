@@ -1,0 +1,89 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// ErrTableNotFound means that the table does not exist in the region that was asked.
+var ErrTableNotFound = errors.New("table not found")
+
+// explain adds to an AWS error what to do about it.
+func explain(table string, err error) error {
+	var (
+		missing *types.ResourceNotFoundException
+		api     smithy.APIError
+		network net.Error
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &missing):
+		return fmt.Errorf("%w: %s: create it with `sam deploy`, or check the name, region and endpoint: %w", ErrTableNotFound, table, err)
+	case errors.As(err, &api):
+		switch api.ErrorCode() {
+		case "AccessDeniedException":
+			return fmt.Errorf("access to table %s is denied: give the role what template.yaml gives it: %w", table, err)
+		case "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException":
+			return fmt.Errorf("credentials for table %s are not accepted: check AWS_ACCESS_KEY_ID, AWS_PROFILE or the role: %w", table, err)
+		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
+			return fmt.Errorf("table %s is throttled: %w", table, err)
+		}
+	case errors.As(err, new(*aws.MissingRegionError)):
+		return fmt.Errorf("no region is set: set AWS_REGION: %w", err)
+	case credentialsMissing(err):
+		return fmt.Errorf("no credentials for table %s: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %w", table, err)
+	case errors.As(err, &network):
+		return fmt.Errorf("DynamoDB does not answer for table %s: check the network and AWS_ENDPOINT_URL_DYNAMODB: %w", table, err)
+	}
+	return err
+}
+
+// credentialsMissing reports whether a request was not sent because it could not be signed.
+func credentialsMissing(err error) bool {
+	var op *smithy.OperationError
+	// The SDK has no type for this error.
+	return errors.As(err, &op) && strings.Contains(op.Err.Error(), "get identity: ")
+}
+
+// writeError explains the error of a write, and says whether it may have taken effect all the same.
+func writeError(table string, err error) error {
+	if err == nil || definite(err) {
+		return explain(table, err)
+	}
+	return fmt.Errorf("%w: %w", core.ErrUnknownOutcome, explain(table, err))
+}
+
+// definite reports whether DynamoDB said, or must have said, that a write did not take effect.
+func definite(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorFault() == smithy.FaultClient
+	}
+	return credentialsMissing(err)
+}
+
+// conditionFailed returns the item as it was when the error is that of a failed condition; nil when there was
+// none.
+func conditionFailed(err error) (old item, failed bool) {
+	var check *types.ConditionalCheckFailedException
+	if !errors.As(err, &check) {
+		return nil, false
+	}
+	if len(check.Item) == 0 {
+		return nil, true
+	}
+	return check.Item, true
+}

@@ -1,0 +1,239 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// batchKeys is how many items one BatchGetItem reads at most (AWS documentation, BatchGetItem).
+const batchKeys = 100
+
+// itemID names an item in a map.
+func itemID(key item) string {
+	d := decoder{item: key}
+	return d.text(keyPK) + "\x00" + d.text(keySK)
+}
+
+// batchGet reads items consistently; those that do not exist are left out. A projection restricts the
+// attributes, keys aside.
+func (s *Store) batchGet(ctx context.Context, keys []item, projection string) (map[string]item, error) {
+	found := make(map[string]item, len(keys))
+	if len(keys) == 0 {
+		return found, nil
+	}
+	unique := map[string]bool{}
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key item) bool {
+		id := itemID(key)
+		twice := unique[id]
+		unique[id] = true
+		return twice
+	})
+	chunks := slices.Collect(slices.Chunk(keys, batchKeys))
+	errs := make([]error, len(chunks))
+	var mu sync.Mutex
+	s.parallel(len(chunks), func(i int) {
+		errs[i] = s.getChunk(ctx, chunks[i], projection, func(it item) {
+			mu.Lock()
+			defer mu.Unlock()
+			found[itemID(it)] = it
+		})
+	})
+	for _, err := range errs {
+		if err != nil {
+			return nil, explain(s.table, err)
+		}
+	}
+	return found, nil
+}
+
+// getChunk reads at most batchKeys items and asks again for those that were not processed.
+func (s *Store) getChunk(ctx context.Context, keys []item, projection string, each func(item)) error {
+	if len(keys) == 1 && projection == "" {
+		out, err := s.api.GetItem(ctx, &dynamodb.GetItemInput{
+			TableName: aws.String(s.table), Key: keys[0], ConsistentRead: aws.Bool(true),
+		})
+		if err == nil && len(out.Item) > 0 {
+			each(out.Item)
+		}
+		return err
+	}
+	request := types.KeysAndAttributes{Keys: keys, ConsistentRead: aws.Bool(true)}
+	if projection != "" {
+		request.ProjectionExpression = aws.String("#pk, #sk, #p")
+		request.ExpressionAttributeNames = map[string]string{"#pk": keyPK, "#sk": keySK, "#p": projection}
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		out, err := s.api.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
+			RequestItems: map[string]types.KeysAndAttributes{s.table: request},
+		})
+		if err != nil {
+			return err
+		}
+		for _, it := range out.Responses[s.table] {
+			each(it)
+		}
+		left, ok := out.UnprocessedKeys[s.table]
+		if !ok || len(left.Keys) == 0 {
+			return nil
+		}
+		request.Keys = left.Keys
+		if err := wait(ctx, pause/2+rand.N(pause/2)); err != nil { //nolint:gosec // jitter needs no secret
+			return err
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Get implements core.Store.
+func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
+	keys := make([]item, len(ids))
+	for i, id := range ids {
+		if id == "" {
+			return nil, fmt.Errorf("%w execution id: it is empty", core.ErrInvalid)
+		}
+		keys[i] = primaryKey(id, sortExecution)
+	}
+	items, err := s.batchGet(ctx, keys, "")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*core.Execution, len(ids))
+	for i, key := range keys {
+		it, ok := items[itemID(key)]
+		if !ok {
+			continue
+		}
+		e, err := decode(it)
+		if err != nil {
+			return nil, err
+		}
+		if filter.Match(e) {
+			out[i] = e
+		}
+	}
+	return out, nil
+}
+
+// GetBySleepKey implements core.Store.
+func (s *Store) GetBySleepKey(ctx context.Context, keys []string) ([]*core.Execution, error) {
+	ids := make([]string, len(keys))
+	for i, key := range keys {
+		ids[i] = core.SleepID(key)
+	}
+	return s.Get(ctx, ids, core.Filter{})
+}
+
+// CheckSpawn implements core.Store.
+func (s *Store) CheckSpawn(ctx context.Context, parent *core.Execution) ([]int, error) {
+	if parent.Family == nil {
+		return nil, nil
+	}
+	indexes := make([]int, 0, parent.Family.Size+1)
+	if parent.Family.FinalizeTaskID != "" {
+		indexes = append(indexes, core.FinalizeIndex)
+	}
+	for i := range parent.Family.Size {
+		indexes = append(indexes, i)
+	}
+	keys := make([]item, len(indexes))
+	for i, index := range indexes {
+		keys[i] = primaryKey(parent.ChildID(index), sortExecution)
+	}
+	items, err := s.batchGet(ctx, keys, aRev)
+	if err != nil {
+		return nil, err
+	}
+	var missing []int
+	for i, index := range indexes {
+		if _, there := items[itemID(keys[i])]; !there {
+			missing = append(missing, index)
+		}
+	}
+	return missing, nil
+}
+
+// Children implements core.Store.
+func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Execution, error) {
+	parents, err := s.Get(ctx, parentIDs, core.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]*core.Execution, len(parentIDs))
+	for i, id := range parentIDs {
+		ids, err := s.pointers(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if p := parents[i]; p != nil && p.Family != nil {
+			ids = append(ids, p.ChildIDs()...)
+			if p.Family.FinalizeTaskID != "" {
+				ids = append(ids, p.ChildID(core.FinalizeIndex))
+			}
+		}
+		children, err := s.Get(ctx, ids, core.Filter{})
+		if err != nil {
+			return nil, err
+		}
+		children = slices.DeleteFunc(children, func(e *core.Execution) bool { return e == nil })
+		slices.SortStableFunc(children, compareChildren)
+		out[i] = children
+	}
+	return out, nil
+}
+
+// compareChildren sorts by index, the finalize execution last.
+func compareChildren(a, b *core.Execution) int {
+	place := func(e *core.Execution) int {
+		if e.Parent.Index == core.FinalizeIndex {
+			return 1 << 30
+		}
+		return e.Parent.Index
+	}
+	return place(a) - place(b)
+}
+
+// pointers returns the ids of children that were inserted under ids of their own.
+func (s *Store) pointers(ctx context.Context, parentID string) ([]string, error) {
+	var ids []string
+	var start item
+	for {
+		out, err := s.api.Query(ctx, &dynamodb.QueryInput{
+			TableName:                 aws.String(s.table),
+			KeyConditionExpression:    aws.String("#pk = :pk AND begins_with(#sk, :prefix)"),
+			ExpressionAttributeNames:  map[string]string{"#pk": keyPK, "#sk": keySK},
+			ExpressionAttributeValues: item{":pk": text(parentID), ":prefix": text(pointerPrefix)},
+			ConsistentRead:            aws.Bool(true),
+			ExclusiveStartKey:         start,
+		})
+		if err != nil {
+			return nil, explain(s.table, err)
+		}
+		for _, it := range out.Items {
+			d := decoder{item: it}
+			ids = append(ids, parsePointer(d.text(keySK)))
+		}
+		if start = out.LastEvaluatedKey; len(start) == 0 {
+			return ids, nil
+		}
+	}
+}

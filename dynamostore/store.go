@@ -1,0 +1,105 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// API is the part of the DynamoDB client that a Store takes.
+type API interface {
+	BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+}
+
+// MaxShards is the largest number of shards.
+const MaxShards = 64
+
+// KeepForever is the retention that deletes nothing.
+const KeepForever time.Duration = -1
+
+// Options are the options of a Store; the zero value works.
+type Options struct {
+	// Shards is over how many keys a queue is spread: one carries about 500 tasks a second. It may change at
+	// any time. Default 4, at most MaxShards.
+	Shards int
+	// Retention is how long an execution is kept after it was closed, in whole days; KeepForever keeps all.
+	// Default 30 days.
+	Retention time.Duration
+	// Parallel is how many requests one call has under way at once. Default 32.
+	Parallel int
+	// Logger gets what a person may have to know, such as items that do not decode. Default: nothing.
+	Logger *slog.Logger
+}
+
+// Store is a core.Store in one DynamoDB table.
+type Store struct {
+	api   API
+	table string
+	opts  Options
+
+	mu       sync.Mutex
+	skip     map[string]time.Time // entries that came to nothing, until when they are passed over
+	shards   int                  // the largest number ever used, as far as it is known
+	shardsAt time.Time            // when it was read
+	// announced tells that readers know how many shards this store writes to.
+	announced bool
+}
+
+var _ core.Store = (*Store)(nil)
+
+// New returns the store in a table; it makes no request. The error matches core.ErrInvalid.
+func New(api API, table string, opts Options) (*Store, error) {
+	if opts.Shards == 0 {
+		opts.Shards = 4
+	}
+	if opts.Retention == 0 {
+		opts.Retention = 30 * 24 * time.Hour
+	}
+	if opts.Parallel == 0 {
+		opts.Parallel = 32
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case api == nil:
+		return nil, fmt.Errorf("%w store: the DynamoDB client is nil", core.ErrInvalid)
+	case table == "":
+		return nil, fmt.Errorf("%w store: the table's name is empty", core.ErrInvalid)
+	case opts.Shards < 1 || opts.Shards > MaxShards:
+		return nil, fmt.Errorf("%w store: Shards is %d, must be from 1 to %d", core.ErrInvalid, opts.Shards, MaxShards)
+	case opts.Retention != KeepForever && opts.Retention < 24*time.Hour:
+		return nil, fmt.Errorf("%w store: Retention is %s, must be at least a day, or KeepForever", core.ErrInvalid, opts.Retention)
+	case opts.Parallel < 1:
+		return nil, fmt.Errorf("%w store: Parallel is %d, must be at least 1", core.ErrInvalid, opts.Parallel)
+	}
+	return &Store{api: api, table: table, opts: opts, skip: map[string]time.Time{}}, nil
+}
+
+// parallel calls do for 0 to n-1, a bounded number at once.
+func (s *Store) parallel(n int, do func(i int)) {
+	if n == 1 {
+		do(0)
+		return
+	}
+	slots := make(chan struct{}, s.opts.Parallel)
+	var group sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		group.Go(func() {
+			do(i)
+			<-slots
+		})
+	}
+	group.Wait()
+}

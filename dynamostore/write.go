@@ -1,0 +1,194 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// Insert implements core.Store.
+func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []error {
+	errs := make([]error, len(executions))
+	if err := s.announceShards(ctx); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	s.parallel(len(executions), func(i int) { errs[i] = s.insert(ctx, executions[i]) })
+	return errs
+}
+
+// insert puts a new record, behind its parts and its pointer.
+//
+//	input:     a record
+//	condition: there is none with its id, or one whose retention is over
+//	outcome:   the record
+func (s *Store) insert(ctx context.Context, e *core.Execution) error {
+	if e.Nonce == "" {
+		named := *e
+		named.Nonce = core.NewNonce()
+		e = &named
+	}
+	placed, parts := s.place(e, nil)
+	if err := s.putParts(ctx, e, parts); err != nil {
+		return err
+	}
+	if e.Parent != nil && !core.DerivedID(e.ID) {
+		if err := s.putPointer(ctx, e); err != nil {
+			return err
+		}
+	}
+	_, err := s.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: aws.String(s.table), Item: s.encode(placed),
+		ConditionExpression:                 aws.String("attribute_not_exists(#pk) OR #ttl < :now"),
+		ExpressionAttributeNames:            map[string]string{"#pk": keyPK, "#ttl": attributeTTL},
+		ExpressionAttributeValues:           item{":now": number(e.UpdatedAt.Unix())},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	if old, failed := conditionFailed(err); failed {
+		d := decoder{item: old}
+		if d.text(aNonce) == e.Nonce {
+			return nil
+		}
+		return fmt.Errorf("execution %s: %w", e.ID, core.ErrAlreadyExists)
+	}
+	return writeError(s.table, err)
+}
+
+// putPointer puts the pointer of a child that has an id of its own; one that is there is as good.
+func (s *Store) putPointer(ctx context.Context, child *core.Execution) error {
+	it := primaryKey(child.Parent.ID, pointerKey(child))
+	if end := s.partEnd(child); end > 0 {
+		it[attributeTTL] = number(end)
+	}
+	_, err := s.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: aws.String(s.table), Item: it,
+		ConditionExpression:      aws.String("attribute_not_exists(#pk)"),
+		ExpressionAttributeNames: map[string]string{"#pk": keyPK},
+	})
+	if _, there := conditionFailed(err); there {
+		return nil
+	}
+	return writeError(s.table, err)
+}
+
+// Update implements core.Store.
+func (s *Store) Update(ctx context.Context, updates []core.Update) []error {
+	errs := make([]error, len(updates))
+	s.parallel(len(updates), func(i int) { errs[i] = s.update(ctx, updates[i]) })
+	return errs
+}
+
+// update is the write primitive: see difference.
+func (s *Store) update(ctx context.Context, u core.Update) error {
+	placed, parts := s.place(u.After, u.Before)
+	if err := s.putParts(ctx, u.After, parts); err != nil {
+		return err
+	}
+	before, _ := s.place(u.Before, u.Before)
+	x := difference(s.encode(before), s.encode(placed), counted(u.Before), counted(u.After))
+	_, err := s.api.UpdateItem(ctx, x.input(s.table, primaryKey(u.After.ID, sortExecution), types.ReturnValueNone))
+	old, failed := conditionFailed(err)
+	switch {
+	case !failed:
+		return writeError(s.table, err)
+	case old == nil:
+		return fmt.Errorf("execution %s: %w", u.After.ID, core.ErrNotFound)
+	}
+	current, err := decode(old)
+	if err != nil {
+		return err
+	}
+	if current.Nonce == u.After.Nonce && current.Rev == u.After.Rev {
+		return nil // this very write, whose answer was lost
+	}
+	return &core.ConflictError{Current: current}
+}
+
+func counted(e *core.Execution) []int {
+	if e.Family == nil {
+		return nil
+	}
+	return e.Family.Counted
+}
+
+// UpdateAndInsertChildren implements core.Store.
+func (s *Store) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []error {
+	errs := make([]error, len(spawns))
+	s.parallel(len(spawns), func(i int) {
+		if errs[i] = s.update(ctx, spawns[i].Update); errs[i] != nil {
+			return
+		}
+		for n, err := range s.Insert(ctx, spawns[i].Children) {
+			if err != nil && !errors.Is(err, core.ErrAlreadyExists) {
+				errs[i] = errors.Join(errs[i], fmt.Errorf("put child %s: %w", spawns[i].Children[n].ID, err))
+			}
+		}
+	})
+	return errs
+}
+
+// UpdateChildren implements core.Store.
+func (s *Store) UpdateChildren(
+	ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time,
+) ([]*core.Execution, error) {
+	families, err := s.Children(ctx, []string{parentID})
+	if err != nil {
+		return nil, err
+	}
+	children := families[0]
+	changed := make([]*core.Execution, len(children))
+	errs := make([]error, len(children))
+	s.parallel(len(children), func(i int) {
+		changed[i], errs[i] = s.decide(ctx, children[i], now, func(e *core.Execution) core.Event {
+			if e.Status.Finished() != finished {
+				return nil
+			}
+			return ev
+		})
+	})
+	out := changed[:0]
+	for _, e := range changed {
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// decide writes what an event makes of a record, deciding again as long as it changes meanwhile. It returns nil
+// when there is no event or it is not allowed.
+func (s *Store) decide(
+	ctx context.Context, e *core.Execution, now time.Time, event func(*core.Execution) core.Event,
+) (*core.Execution, error) {
+	for {
+		ev := event(e)
+		if ev == nil {
+			return nil, nil //nolint:nilnil // nothing is to be done, and nothing went wrong
+		}
+		after, err := core.Transition(e, ev, now)
+		if err != nil {
+			return nil, nil //nolint:nilnil,nilerr // not allowed in its state
+		}
+		after.Nonce = core.NewNonce()
+		err = s.update(ctx, core.Update{Before: e, After: after})
+		var conflict *core.ConflictError
+		switch {
+		case err == nil:
+			return after, nil
+		case !errors.As(err, &conflict):
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		}
+		e = conflict.Current
+	}
+}

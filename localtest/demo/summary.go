@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/functions/tasks"
+	"github.com/perdure-dev/perdure/localtest/meter"
+)
+
+// tree is every execution of the job.
+type tree []*core.Execution
+
+// readTree reads the executions with the given ids and all below them.
+func readTree(ctx context.Context, store core.Store, roots []string) (tree, error) {
+	executions, err := store.Get(ctx, roots, core.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	all := tree(executions)
+	for _, e := range executions {
+		if e.Family == nil {
+			continue
+		}
+		children, err := store.Children(ctx, []string{e.ID})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, children[0]...)
+	}
+	return all, nil
+}
+
+// collect adds up the roots' outputs.
+func collect(ctx context.Context, client *core.Client, roots []string) (tasks.Counts, error) {
+	total := tasks.Counts{}
+	for _, id := range roots {
+		counts, err := tasks.CountFile.HandleOf(client, id).Wait(ctx)
+		if err != nil {
+			return nil, err
+		}
+		total.Add(counts)
+	}
+	return total, nil
+}
+
+// check compares the job's result with the plain loop's.
+func check(got, want tasks.Counts) error {
+	if maps.Equal(got, want) {
+		return nil
+	}
+	var wrong []string
+	for word, n := range want {
+		if got[word] != n {
+			wrong = append(wrong, fmt.Sprintf("%q %d times, not %d", word, got[word], n))
+		}
+	}
+	slices.Sort(wrong)
+	return fmt.Errorf("the result differs from the plain loop's: %s", strings.Join(wrong[:min(5, len(wrong))], ", "))
+}
+
+// summarize prints what was found and what it took. usage is nil where nothing was metered.
+func summarize(p *printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage) error {
+	if err := check(counts, in.counts); err != nil {
+		return err
+	}
+	retries, recoveries := 0, 0
+	byTask := map[string][]*core.Execution{}
+	for _, e := range all {
+		retries += max(0, e.Attempts-1)
+		recoveries += e.Recoveries
+		if e.Family != nil {
+			recoveries += e.Family.Recoveries
+		}
+		byTask[e.TaskID] = append(byTask[e.TaskID], e)
+	}
+	p.line("")
+	p.line("result       %d words, %d of them different, in %d files: the same as a plain loop counts",
+		counts.Words(), len(counts), len(in.files))
+	p.line("most common  %s", strings.Join(mostCommon(counts, 8), ", "))
+	p.line("executions   %d: %s", len(all), describeTasks(byTask))
+	p.line("             %d retries, %d recoveries after a crash", retries, recoveries)
+	p.line("wall time    %.1f s, %.0f executions per second", took.Seconds(), float64(len(all))/took.Seconds())
+	if usage == nil {
+		return nil
+	}
+	total := usage.Total
+	n := float64(len(all))
+	p.line("consumed     %.0f WRU and %.1f RRU in %d requests: %.2f WRU and %.2f RRU per execution",
+		total.Write, total.Read, total.Requests, total.Write/n, total.Read/n)
+	for _, task := range slices.Sorted(maps.Keys(byTask)) {
+		var of meter.Units
+		for _, e := range byTask[task] {
+			of.Write += usage.ByKey[e.ID].Write
+			of.Read += usage.ByKey[e.ID].Read
+		}
+		p.line("             %-13s %.2f WRU each, payloads included", task, of.Write/float64(len(byTask[task])))
+	}
+	return nil
+}
+
+func describeTasks(byTask map[string][]*core.Execution) string {
+	var parts []string
+	for _, task := range slices.Sorted(maps.Keys(byTask)) {
+		parts = append(parts, fmt.Sprintf("%d %s", len(byTask[task]), task))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func mostCommon(counts tasks.Counts, n int) []string {
+	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	words = words[:min(n, len(words))]
+	for i, word := range words {
+		words[i] = fmt.Sprintf("%s %d", word, counts[word])
+	}
+	return words
+}
+
+// allCompleted returns an error that names an execution that ended otherwise.
+func allCompleted(all tree) error {
+	var errs []error
+	for _, e := range all {
+		if e.Status != core.StatusCompleted || e.CloseStatus != core.CloseClosed {
+			errs = append(errs, fmt.Errorf("execution %s of %s is %s, close status %s", e.ID, e.TaskID, e.Status, e.CloseStatus))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,219 @@
+// Package meter is a loopback proxy in front of DynamoDB that counts what every request consumes, whichever
+// process sends it and whether or not that process lives to see the answer.
+package meter
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Units is what requests consumed.
+type Units struct {
+	Requests int
+	Write    float64 // write request units, of the table and its indexes
+	Read     float64 // read request units
+}
+
+func (u *Units) add(more Units) {
+	u.Requests += more.Requests
+	u.Write += more.Write
+	u.Read += more.Read
+}
+
+// Meter is a running proxy.
+type Meter struct {
+	listener net.Listener
+	server   *http.Server
+	served   chan struct{}
+
+	mu    sync.Mutex
+	usage Usage
+}
+
+// Start starts a proxy for the endpoint on a free loopback port.
+func Start(ctx context.Context, endpoint string) (*Meter, error) {
+	target, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("meter for endpoint %q: %w", endpoint, err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("meter: %w", err)
+	}
+	m := &Meter{
+		listener: listener, served: make(chan struct{}),
+		usage: Usage{ByOperation: map[string]Units{}, ByKey: map[string]Units{}},
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = target.Host
+		},
+		ModifyResponse: m.count,
+		Transport:      &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
+	}
+	m.server = &http.Server{Handler: askForCapacity(proxy), ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		defer close(m.served)
+		_ = m.server.Serve(listener) // ends with ErrServerClosed
+	}()
+	return m, nil
+}
+
+// Endpoint returns the URL that clients are to use in place of DynamoDB's.
+func (m *Meter) Endpoint() string { return "http://" + m.listener.Addr().String() }
+
+// Close stops the proxy.
+func (m *Meter) Close() error {
+	err := m.server.Close()
+	<-m.served
+	return err
+}
+
+// Usage is what requests consumed.
+type Usage struct {
+	Total       Units
+	ByOperation map[string]Units // such as UpdateItem
+	ByKey       map[string]Units // of requests on single items, by partition key; without queries and batches
+}
+
+// Usage returns what all requests consumed so far.
+func (m *Meter) Usage() Usage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Usage{m.usage.Total, maps.Clone(m.usage.ByOperation), maps.Clone(m.usage.ByKey)}
+}
+
+// Total returns what all requests consumed so far.
+func (m *Meter) Total() Units {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usage.Total
+}
+
+// call is what a request says about itself.
+type call struct{ operation, key string }
+
+type callKey struct{}
+
+// askForCapacity makes each request ask for the capacity that it consumes.
+func askForCapacity(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client is gone
+		}
+		c := call{operation: operation}
+		var fields map[string]json.RawMessage
+		if json.Unmarshal(body, &fields) == nil && metered(operation) {
+			fields["ReturnConsumedCapacity"] = json.RawMessage(`"INDEXES"`)
+			c.key = partitionKey(fields)
+			if more, err := json.Marshal(fields); err == nil {
+				body = more
+			}
+		}
+		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.ContentLength = int64(len(body))
+		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		next.ServeHTTP(w, r)
+	})
+}
+
+func metered(operation string) bool {
+	switch operation {
+	case "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan",
+		"BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems":
+		return true
+	}
+	return false
+}
+
+// partitionKey returns the partition key of the one item that a request is about; empty for others.
+func partitionKey(fields map[string]json.RawMessage) string {
+	for _, name := range []string{"Key", "Item"} {
+		var item struct {
+			PK struct{ S string } `json:"pk"`
+		}
+		if json.Unmarshal(fields[name], &item) == nil && item.PK.S != "" {
+			return item.PK.S
+		}
+	}
+	return ""
+}
+
+// capacity is a ConsumedCapacity of DynamoDB's JSON.
+type capacity struct {
+	CapacityUnits float64
+}
+
+// count adds up what a response says. A conditional write that failed says nothing; it consumes by the size of
+// the item, at least one write unit (AWS documentation, "Read and write operations", read 2026-11), and is
+// counted as one.
+func (m *Meter) count(r *http.Response) error {
+	c, _ := r.Request.Context().Value(callKey{}).(call)
+	if !metered(c.operation) {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var answer struct {
+		Type             string          `json:"__type"`
+		ConsumedCapacity json.RawMessage // an object, or a list of them for batches
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil //nolint:nilerr // not DynamoDB's answer: passed on as it is
+	}
+	var capacities []capacity
+	var single capacity
+	if json.Unmarshal(answer.ConsumedCapacity, &capacities) != nil && json.Unmarshal(answer.ConsumedCapacity, &single) == nil {
+		capacities = []capacity{single}
+	}
+	units := Units{Requests: 1}
+	for _, one := range capacities {
+		if writes(c.operation) {
+			units.Write += one.CapacityUnits
+		} else {
+			units.Read += one.CapacityUnits
+		}
+	}
+	if strings.HasSuffix(answer.Type, "#ConditionalCheckFailedException") {
+		units.Write++
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.usage.Total.add(units)
+	of := m.usage.ByOperation[c.operation]
+	of.add(units)
+	m.usage.ByOperation[c.operation] = of
+	if c.key != "" {
+		of := m.usage.ByKey[c.key]
+		of.add(units)
+		m.usage.ByKey[c.key] = of
+	}
+	return nil
+}
+
+func writes(operation string) bool {
+	switch operation {
+	case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems":
+		return true
+	}
+	return false
+}
