@@ -32,5 +32,16 @@ build-arm64 build-x86_64: build-%:
 	  GOOS=linux GOARCH=$(GOARCH) $(GO_BUILD) -o .build/$*/$$f/bootstrap ./functions/$$f || exit 1; \
 	done
 
+# What `sam build` calls, once for each function of template.yaml.
+SAM_ARCH ?= arm64
+build-StartReadyFunction: FUNCTION := startready
+build-ProcessChildrenFunction: FUNCTION := processchildren
+build-CloseFunction: FUNCTION := close
+build-TimeoutsFunction: FUNCTION := timeouts
+build-CancellationFunction: FUNCTION := cancellation
+build-EnqueueFunction: FUNCTION := enqueue
+build-%Function:
+	GOOS=linux GOARCH=$(if $(filter x86_64,$(SAM_ARCH)),amd64,arm64) $(GO_BUILD) -o '$(ARTIFACTS_DIR)/bootstrap' ./functions/$(FUNCTION)
+
 clean: ## remove what was built
 	rm -rf .build .aws-sam

@@ -92,14 +92,22 @@ func (x *Executor) spec(child Child, now time.Time) (Spec, error) {
 
 // spawn writes a parent's commitment, puts its children in, notes that they exist, and starts them.
 func (x *Executor) spawn(ctx context.Context, s Spawn) error {
-	spawns := []Spawn{s}
-	if err := persist(ctx, func() error { return x.cfg.Store.UpdateAndInsertChildren(ctx, spawns)[0] }); err != nil {
-		return fmt.Errorf("write children of execution %s: %w", s.After.ID, err)
+	if err := x.put(ctx, s); err != nil {
+		return err
 	}
 	if err := x.spawned(ctx, s.After); err != nil {
 		x.log.WarnContext(ctx, "parent is left to its spawn check", logExecution, s.After.ID, logError, err)
 	}
 	x.startChildren(ctx, s.Children)
+	return nil
+}
+
+// put writes a parent's commitment and puts its children in.
+func (x *Executor) put(ctx context.Context, s Spawn) error {
+	spawns := []Spawn{s}
+	if err := persist(ctx, func() error { return x.cfg.Store.UpdateAndInsertChildren(ctx, spawns)[0] }); err != nil {
+		return fmt.Errorf("write children of execution %s: %w", s.After.ID, err)
+	}
 	return nil
 }
 
@@ -233,9 +241,13 @@ func (x *Executor) commitFinalize(ctx context.Context, parent *Execution, def *d
 	if err != nil {
 		return err
 	}
-	err = x.spawn(ctx, Spawn{Update{parent, after}, []*Execution{child}})
+	// That the finalize execution exists is not noted: its end takes the parent's entry with it, at no more cost.
+	err = x.put(ctx, Spawn{Update{parent, after}, []*Execution{child}})
 	if errors.Is(err, ErrConflict) {
 		return nil
+	}
+	if err == nil {
+		x.startChildren(ctx, []*Execution{child})
 	}
 	return err
 }

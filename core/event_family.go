@@ -227,8 +227,9 @@ func (ev FinishFamily) apply(e *Execution, now time.Time) string {
 	return ""
 }
 
-// CommitFinalize commits a parent to its finalize task. waiting_for_children -> waiting_for_finalize. It is
-// due for the check that the finalize execution exists at CheckAt.
+// CommitFinalize commits a parent to its finalize task. waiting_for_children -> waiting_for_finalize. An entry
+// that a sweep's claim put elsewhere is due for the check that the finalize execution exists at CheckAt; one that
+// is in queue parent stays as it is, which costs no index write.
 type CommitFinalize struct {
 	ExecutorID string
 	TaskID     string
@@ -244,7 +245,9 @@ func (ev CommitFinalize) apply(e *Execution, now time.Time) string {
 	}
 	e.Status, e.WaitingForFinalizeAt = StatusWaitingForFinalize, now
 	e.Family.FinalizeTaskID, e.Family.Spawned = ev.TaskID, false
-	e.releaseChildren(ev.CheckAt)
+	if e.Queue != QueueParent {
+		e.releaseChildren(ev.CheckAt)
+	}
 	return ""
 }
 

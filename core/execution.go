@@ -122,6 +122,15 @@ func (e *Execution) Clone() *Execution {
 // Sleeping reports whether the execution is of a sleeping task.
 func (e *Execution) Sleeping() bool { return e.SleepKey != "" }
 
+// LeaseEnd returns when the lease of the code that runs for the execution, or last ran for it, ends: that of its
+// attempt, or of its finalize function.
+func (e *Execution) LeaseEnd() time.Time {
+	if e.Family != nil && e.Family.ProcessingExpiresAt.After(e.ExpiresAt) {
+		return e.Family.ProcessingExpiresAt
+	}
+	return e.ExpiresAt
+}
+
 // Millis returns t as records hold it: UTC, without a monotonic reading, cut to the millisecond.
 func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 

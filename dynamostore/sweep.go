@@ -320,17 +320,9 @@ func (s *Store) ExpireCancelled(ctx context.Context, w core.Sweep) (core.Swept, 
 	}
 	ids := slices.Concat(lists...)
 	cleared, err := s.clearFlags(ctx, ids[:min(w.Limit, len(ids))], w.Now, func(e *core.Execution) bool {
-		return !leaseEnd(e).After(w.Now)
+		return !e.LeaseEnd().After(w.Now)
 	})
 	return core.Swept{Executions: cleared}, err
-}
-
-// leaseEnd returns when the lease of code that may still run for a cancelled execution ends.
-func leaseEnd(e *core.Execution) time.Time {
-	if e.Family != nil && e.Family.ProcessingExpiresAt.After(e.ExpiresAt) {
-		return e.Family.ProcessingExpiresAt
-	}
-	return e.ExpiresAt
 }
 
 // flagged returns the ids of flagged executions in a shard, of one executor or, for an empty one, of all.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -62,6 +63,7 @@ func Start(ctx context.Context, endpoint string) (*Meter, error) {
 			r.Out.Host = target.Host
 		},
 		ModifyResponse: m.count,
+		ErrorLog:       log.New(io.Discard, "", 0), // a client that goes away, or is killed, is no error here
 		Transport:      &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
 	m.server = &http.Server{Handler: askForCapacity(proxy), ReadHeaderTimeout: 10 * time.Second}

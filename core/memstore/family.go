@@ -1,0 +1,179 @@
+package memstore
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// bucket is a set of core.CountBucket children.
+type bucket [core.CountBucket / 64]uint64
+
+func (b *bucket) add(i int) { b[i/64] |= 1 << (i % 64) }
+
+func (b *bucket) size() int {
+	n := 0
+	for _, word := range b {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
+// CountFinished implements core.Store.
+func (s *Store) CountFinished(_ context.Context, now time.Time, counts []core.Count) []core.CountResult {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := make([]core.CountResult, len(counts))
+	for i, c := range counts {
+		if r := s.count(c, now); r != nil {
+			results[i].Parent = clone(r.Execution)
+		}
+	}
+	return results
+}
+
+// count adds children to the set of their parent and returns its record; nil when there is none.
+func (s *Store) count(c core.Count, now time.Time) *record {
+	r := s.records[c.ParentID]
+	if r == nil || r.Family == nil {
+		return r
+	}
+	after, err := core.Transition(r.Execution, r.union(c.Indexes), now)
+	if err != nil {
+		return r // it does not wait for its children any more
+	}
+	if !r.AllCounted() && after.AllCounted() {
+		after.Nonce = core.NewNonce()
+		s.put(r, after)
+		return r
+	}
+	after.Rev, after.UpdatedAt = r.Rev, r.UpdatedAt
+	r.Execution = after
+	return r
+}
+
+// union returns the event that counts the children with the given indexes; those that the family does not have
+// count for nothing. It notes in the buckets what is not told by the event.
+func (r *record) union(indexes []int) core.CountChildren {
+	var ev core.CountChildren
+	size := r.Family.Size
+	for _, i := range indexes {
+		switch {
+		case i == core.FinalizeIndex:
+			ev.Finalize = true
+		case i < 0 || i >= size:
+		case size <= core.CountDirect:
+			ev.Units = append(ev.Units, i)
+		default:
+			if n := i / core.CountBucket; r.addToBucket(n, i%core.CountBucket) == core.BucketSize(size, n) {
+				ev.Units = append(ev.Units, n)
+			}
+		}
+	}
+	return ev
+}
+
+// addToBucket adds a child to the n-th bucket and returns how many are in it then.
+func (r *record) addToBucket(n, i int) int {
+	if r.buckets == nil {
+		r.buckets = map[int]*bucket{}
+	}
+	b := r.buckets[n]
+	if b == nil {
+		b = &bucket{}
+		r.buckets[n] = b
+	}
+	b.add(i)
+	return b.size()
+}
+
+// withUnions adds to after, which is about to replace stored, the children that were counted without raising
+// the revision. It reports false when that completes the set behind the back of whoever made after: it has to
+// decide again.
+func withUnions(after, stored *core.Execution) bool {
+	f, old := after.Family, stored.Family
+	if f == nil || old == nil || f.Nonce != old.Nonce {
+		return true
+	}
+	complete := after.AllCounted()
+	f.Counted = append(f.Counted, old.Counted...)
+	slices.Sort(f.Counted)
+	f.Counted = slices.Compact(f.Counted)
+	return complete || !after.AllCounted()
+}
+
+// CheckSpawn implements core.Store.
+func (s *Store) CheckSpawn(_ context.Context, parent *core.Execution) ([]int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if parent.Family == nil {
+		return nil, nil
+	}
+	var missing []int
+	if parent.Family.FinalizeTaskID != "" && s.records[parent.ChildID(core.FinalizeIndex)] == nil {
+		missing = append(missing, core.FinalizeIndex)
+	}
+	for i, id := range parent.ChildIDs() {
+		if s.records[id] == nil {
+			missing = append(missing, i)
+		}
+	}
+	return missing, nil
+}
+
+// Children implements core.Store.
+func (s *Store) Children(_ context.Context, parentIDs []string) ([][]*core.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	families := make([][]*core.Execution, len(parentIDs))
+	for i, id := range parentIDs {
+		for _, r := range s.children(id) {
+			families[i] = append(families[i], clone(r.Execution))
+		}
+	}
+	return families, nil
+}
+
+// UpdateChildren implements core.Store.
+func (s *Store) UpdateChildren(
+	_ context.Context, parentID string, finished bool, ev core.Event, now time.Time,
+) ([]*core.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var updated []*core.Execution
+	for _, r := range s.children(parentID) {
+		if r.Status.Finished() == finished && s.apply(r, ev, now) {
+			updated = append(updated, clone(r.Execution))
+		}
+	}
+	return updated, nil
+}
+
+// children returns the existing children of a parent by index, of those with the same one the derived first.
+func (s *Store) children(parentID string) []*record {
+	var ids []string
+	if parent := s.records[parentID]; parent != nil && parent.Family != nil {
+		ids = append(parent.ChildIDs(), parent.ChildID(core.FinalizeIndex))
+	}
+	ids = append(ids, slices.Sorted(slices.Values(s.inserted[parentID]))...)
+	var children []*record
+	for _, id := range ids {
+		if r := s.records[id]; r != nil && r.Parent != nil {
+			children = append(children, r)
+		}
+	}
+	slices.SortStableFunc(children, func(a, b *record) int { return cmp.Compare(place(a), place(b)) })
+	return children
+}
+
+func place(child *record) int {
+	if child.Parent.Index == core.FinalizeIndex {
+		return math.MaxInt
+	}
+	return child.Parent.Index
+}

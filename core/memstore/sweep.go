@@ -1,0 +1,132 @@
+package memstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// sweep calls change for due entries of a queue, oldest due first, until limit executions are changed. change
+// reports whether it changed the record. An entry that is out of date is counted as lost.
+func (s *Store) sweep(q core.Queue, now time.Time, limit int, current func(*record, *entry) bool, change func(*record) bool) core.Swept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.indexes[q]
+	x.begin()
+	var swept core.Swept
+	var taken []*entry
+	for len(x.seen) > 0 && len(swept.Executions) < limit && !x.seen[0].due.After(now) {
+		e := x.take()
+		taken = append(taken, e)
+		r := s.records[e.id]
+		if r == nil || !current(r, e) || !change(r) {
+			swept.Lost++
+			continue
+		}
+		swept.Executions = append(swept.Executions, clone(r.Execution))
+	}
+	if len(x.seen) > 0 && x.seen[0].due.After(now) {
+		swept.NextDue = x.seen[0].due
+	}
+	x.giveBack(taken)
+	return swept
+}
+
+// sweepEvent applies an event to due executions of a queue.
+func (s *Store) sweepEvent(q core.Queue, now time.Time, limit int, ev core.Event) (core.Swept, error) {
+	return s.sweep(q, now, limit, inQueue, func(r *record) bool { return s.apply(r, ev, now) }), nil
+}
+
+// inQueue reports whether an entry is the record's own.
+func inQueue(r *record, e *entry) bool { return r.Queue == e.queue && r.DueAt.Equal(e.due) }
+
+// ClaimReady implements core.Store.
+func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, error) {
+	ev := core.StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway}
+	if len(c.IDs) == 0 {
+		return s.sweepEvent(core.QueueReady, c.Now, c.Limit, ev)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var swept core.Swept
+	for _, id := range c.IDs[:min(c.Limit, len(c.IDs))] {
+		r := s.records[id]
+		if r == nil || !s.apply(r, ev, c.Now) {
+			swept.Lost++
+			continue
+		}
+		swept.Executions = append(swept.Executions, clone(r.Execution))
+	}
+	return swept, nil
+}
+
+// ClaimChildrenFinished implements core.Store.
+func (s *Store) ClaimChildrenFinished(_ context.Context, c core.Claim) (core.Swept, error) {
+	return s.sweepEvent(core.QueueParent, c.Now, c.Limit, core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt})
+}
+
+// MarkClosable implements core.Store.
+func (s *Store) MarkClosable(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweep(core.QueueFinished, w.Now, w.Limit, inQueue, func(r *record) bool {
+		if p := r.Parent; p != nil {
+			s.count(core.Count{ParentID: p.ID, Siblings: p.Siblings, Indexes: []int{p.Index}}, w.Now)
+		}
+		return s.apply(r, core.MarkClosable{}, w.Now)
+	}), nil
+}
+
+// ClaimClosable implements core.Store.
+func (s *Store) ClaimClosable(_ context.Context, c core.Claim) (core.Swept, error) {
+	return s.sweepEvent(core.QueueClose, c.Now, c.Limit, core.ClaimClose{ExpiresAt: c.ExpiresAt})
+}
+
+// ExpireRunning implements core.Store.
+func (s *Store) ExpireRunning(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweepEvent(core.QueueRunning, w.Now, w.Limit, core.ExpireLease{MaxRecoveries: w.MaxRecoveries})
+}
+
+// ExpireSleeping implements core.Store.
+func (s *Store) ExpireSleeping(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweepEvent(core.QueueSleeping, w.Now, w.Limit, core.ExpireSleep{})
+}
+
+// ExpireChildrenFinished implements core.Store.
+func (s *Store) ExpireChildrenFinished(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweepEvent(core.QueueParentClaimed, w.Now, w.Limit, core.ExpireChildren{MaxRecoveries: w.MaxRecoveries})
+}
+
+// ExpireClosing implements core.Store.
+func (s *Store) ExpireClosing(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweepEvent(core.QueueClosing, w.Now, w.Limit, core.ExpireClose{})
+}
+
+// flagged reports whether an entry is that of a flagged record.
+func flagged(r *record, e *entry) bool { return r.flag == e }
+
+// ClaimCancelled implements core.Store. It looks at every flagged execution, which are few.
+func (s *Store) ClaimCancelled(_ context.Context, executorID string, now time.Time, limit int) ([]*core.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.indexes[QueueCancellation]
+	x.begin()
+	var taken []*entry
+	var cleared []*core.Execution
+	for len(x.seen) > 0 && len(cleared) < limit {
+		e := x.take()
+		taken = append(taken, e)
+		r := s.records[e.id]
+		if r != nil && flagged(r, e) && r.ExecutorID == executorID && s.apply(r, core.ClearCancellation{}, now) {
+			cleared = append(cleared, clone(r.Execution))
+		}
+	}
+	x.giveBack(taken)
+	return cleared, nil
+}
+
+// ExpireCancelled implements core.Store.
+func (s *Store) ExpireCancelled(_ context.Context, w core.Sweep) (core.Swept, error) {
+	return s.sweep(QueueCancellation, w.Now, w.Limit, flagged, func(r *record) bool {
+		return s.apply(r, core.ClearCancellation{}, w.Now)
+	}), nil
+}
