@@ -59,18 +59,16 @@ func (s *Store) due(ctx context.Context, q core.Queue, now time.Time, limit int)
 			mu.Lock()
 			for _, e := range entries {
 				at := time.UnixMilli(e.dueAt).UTC()
-				switch {
-				case at.After(now):
+				if at.After(now) {
 					p.done = true
 					if next.IsZero() || at.Before(next) {
 						next = at
 					}
-				case !s.skipped(e, now):
+					break
+				}
+				if !s.skipped(e, now) {
 					found = append(found, e)
 					taken++
-				}
-				if p.done {
-					break
 				}
 			}
 			mu.Unlock()

@@ -1,0 +1,411 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/localtest/dynamolocal"
+	"github.com/perdure-dev/perdure/localtest/meter"
+)
+
+var endpoint string
+
+func TestMain(m *testing.M) {
+	server, err := dynamolocal.Start(context.Background(), dynamolocal.Options{Log: os.Stderr})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	endpoint = server.Endpoint()
+	code := m.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testClient(endpoint string, httpClient dynamodb.HTTPClient) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), HTTPClient: httpClient,
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+}
+
+var tables atomic.Int32
+
+// testTable creates a table of its own.
+func testTable(t *testing.T) string {
+	t.Helper()
+	table := fmt.Sprintf("%s-%d", strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, t.Name()), tables.Add(1))
+	if len(table) > 200 {
+		table = table[len(table)-200:]
+	}
+	if err := CreateTable(t.Context(), testClient(endpoint, nil), table); err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func testStore(t *testing.T) *TestStore {
+	t.Helper()
+	s, err := NewForTest(testClient(endpoint, nil), testTable(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+
+func one(t *testing.T, s core.Store, id string) *core.Execution {
+	t.Helper()
+	found, err := s.Get(t.Context(), []string{id}, core.Filter{})
+	if err != nil || found[0] == nil {
+		t.Fatalf("get %s: %v, error %v", id, found, err)
+	}
+	return found[0]
+}
+
+// next writes what an event makes of an execution.
+func next(t *testing.T, s core.Store, e *core.Execution, ev core.Event) *core.Execution {
+	t.Helper()
+	after, err := core.Transition(e, ev, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Nonce = core.NewNonce()
+	if err := s.Update(t.Context(), []core.Update{{Before: e, After: after}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	return after
+}
+
+func insert(t *testing.T, s core.Store, executions ...*core.Execution) {
+	t.Helper()
+	for _, err := range s.Insert(t.Context(), executions) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func claimed(t *testing.T, s core.Store, id string) *core.Execution {
+	t.Helper()
+	swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{
+		Now: now, Limit: 1, ExecutorID: executor, Left: time.Hour, Leeway: 5 * time.Second, IDs: []string{id},
+	})
+	if err != nil || len(swept.Executions) != 1 {
+		t.Fatalf("claim %s: %+v, error %v", id, swept, err)
+	}
+	return swept.Executions[0]
+}
+
+const executor = "abcdefghijklmnopqrstuvwxyz"
+
+func ready(id string, payload int) *core.Execution {
+	e := core.NewExecution(id, core.Spec{TaskID: "count_words", Timeout: time.Minute, Input: jsonOf(payload)}, now)
+	e.Nonce = core.NewNonce()
+	return e
+}
+
+// jsonOf returns a JSON text of n bytes.
+func jsonOf(n int) []byte { return []byte(`"` + strings.Repeat("x", max(0, n-2)) + `"`) }
+
+func TestABlindClaimIsWhatTheTransitionMakes(t *testing.T) {
+	t.Parallel()
+	s := testStore(t)
+	e := ready("root", 100)
+	insert(t, s, e)
+	want, err := core.Transition(one(t, s, "root"), core.StartAttempt{ExecutorID: executor, Left: time.Hour, Leeway: 5 * time.Second}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := claimed(t, s, "root")
+	want.Nonce = got.Nonce
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-transition +claim):\n%s", diff)
+	}
+	if diff := cmp.Diff(got, one(t, s, "root")); diff != "" {
+		t.Errorf("(-returned +stored):\n%s", diff)
+	}
+}
+
+func TestARootOf500BytesStaysWithinOneUnit(t *testing.T) {
+	t.Parallel()
+	s := testStore(t)
+	id := core.NewID()
+	insert(t, s, ready(id, 250))
+	check := func(stage string, e *core.Execution) {
+		if size := itemSize(s.encode(e)); size > unit || e.Input.Ref != "" || e.Output.Ref != "" {
+			t.Errorf("%s: %d bytes, %+v %+v", stage, size, e.Input.Ref, e.Output.Ref)
+		} else {
+			t.Logf("%s: %d bytes", stage, size)
+		}
+	}
+	check("ready", one(t, s, id))
+	e := claimed(t, s, id)
+	check("running", e)
+	next(t, s, e, core.Succeed{ExecutorID: executor, Output: core.Payload{Data: jsonOf(250)}})
+	check("closed", one(t, s, id))
+}
+
+// TestWhatAnOperationConsumes pins write units and requests of each step of an execution's life.
+func TestWhatAnOperationConsumes(t *testing.T) {
+	t.Parallel()
+	m, err := meter.Start(t.Context(), endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	table := testTable(t)
+	s, err := New(testClient(m.Endpoint(), nil), table, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, s, ready("warm", 1)) // reads and writes the settings once
+	before := m.Total()
+	step := func(what string, write float64, requests int) {
+		t.Helper()
+		total := m.Total()
+		if w, r := total.Write-before.Write, total.Requests-before.Requests; w != write || r != requests {
+			t.Errorf("%s: %v write units in %d requests, want %v in %d", what, w, r, write, requests)
+		}
+		before = m.Total()
+	}
+	insert(t, s, ready("root", 250))
+	step("insert", 2, 1)
+	e := claimed(t, s, "root")
+	step("claim", 3, 1)
+	next(t, s, e, core.Succeed{ExecutorID: executor, Output: core.Payload{Data: jsonOf(250)}})
+	step("finish and close a root", 2, 1)
+
+	insert(t, s, ready("retried", 250))
+	step("insert", 2, 1)
+	e = claimed(t, s, "retried")
+	step("claim", 3, 1)
+	e.Retry.MaxAttempts = 2
+	next(t, s, e, core.FailAttempt{ExecutorID: executor, Failure: core.Failure{Code: core.CodeFailed, Message: "no"}})
+	step("fail for a retry", 3, 1)
+
+	insert(t, s, ready("parent", 250))
+	step("insert", 2, 1)
+	parent := claimed(t, s, "parent")
+	step("claim", 3, 1)
+	parent = next(t, s, parent, core.CommitChildren{
+		ExecutorID: executor, RunOutput: core.Payload{Data: jsonOf(10)}, Nonce: "n", Size: 3,
+		Manifest: core.Payload{Data: jsonOf(100)}, CheckAt: now.Add(10 * time.Second),
+	})
+	step("commit to children", 3, 1)
+	parent = next(t, s, parent, core.ChildrenSpawned{})
+	step("note that the children exist", 2, 1)
+	child := ready(parent.ChildID(0), 250)
+	child.RootID, child.Parent = "parent", &core.Parent{ID: "parent", TaskID: "parent_task", Siblings: 3}
+	insert(t, s, child)
+	step("insert a child", 2, 1)
+	child = claimed(t, s, child.ID)
+	step("claim a child", 3, 1)
+	child = next(t, s, child, core.Succeed{ExecutorID: executor, Output: core.Payload{Data: jsonOf(200)}})
+	step("finish a child", 1, 1)
+	count := func(indexes ...int) *core.Execution {
+		r := s.CountFinished(t.Context(), now, []core.Count{{ParentID: "parent", Siblings: 3, Indexes: indexes}})[0]
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		return r.Parent
+	}
+	count(0)
+	step("count a child", 1, 1)
+	next(t, s, child, core.Close{})
+	step("close a child", 2, 1)
+	parent = count(1, 2)
+	step("count the last children", 3, 2) // a union that may complete the set is refused for one unit
+	next(t, s, parent, core.CompleteFamily{})
+	step("complete and close a parent", 2, 1)
+
+	big := ready("big", 10_000)
+	insert(t, s, big)
+	step("insert with 10 KB that compress to less than 1 KB", 3, 2)
+}
+
+// cutting lets every write through and cuts the connection before its first answer.
+type cutting struct {
+	next http.RoundTripper
+	cut  atomic.Int32
+}
+
+func (c *cutting) Do(r *http.Request) (*http.Response, error) {
+	first := r.Header.Get("Amz-Sdk-Request") == "attempt=1; max=3"
+	answer, err := c.next.RoundTrip(r)
+	target := r.Header.Get("X-Amz-Target")
+	if err == nil && first && (strings.HasSuffix(target, ".PutItem") || strings.HasSuffix(target, ".UpdateItem")) {
+		answer.Body.Close()
+		c.cut.Add(1)
+		return nil, fmt.Errorf("the connection was cut after %s", target)
+	}
+	return answer, err
+}
+
+func TestAWriteWhoseAnswerIsLostHappensOnce(t *testing.T) {
+	t.Parallel()
+	transport := &cutting{next: http.DefaultTransport}
+	s, err := New(testClient(endpoint, transport), testTable(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, s, ready("parent", 5000))
+	parent := claimed(t, s, "parent")
+	if parent.Attempts != 1 || parent.Rev != 2 {
+		t.Errorf("after the claim: attempt %d, revision %d", parent.Attempts, parent.Rev)
+	}
+	after, err := core.Transition(parent, core.CommitChildren{
+		ExecutorID: executor, RunOutput: core.Payload{Data: jsonOf(10)}, Nonce: "n", Size: 1,
+		Manifest: core.Payload{Data: jsonOf(10)}, CheckAt: now,
+	}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Nonce = core.NewNonce()
+	child := ready(after.ChildID(0), 10)
+	child.Parent = &core.Parent{ID: "parent", Siblings: 1}
+	spawn := core.Spawn{Update: core.Update{Before: parent, After: after}, Children: []*core.Execution{child}}
+	if err := s.UpdateAndInsertChildren(t.Context(), []core.Spawn{spawn})[0]; err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r := s.CountFinished(t.Context(), now, []core.Count{{ParentID: "parent", Siblings: 1, Indexes: []int{0}}})[0]
+		if r.Err != nil || !r.Parent.AllCounted() {
+			t.Fatalf("count: %+v", r)
+		}
+	}
+	if e := one(t, s, "parent"); e.Rev != 4 || e.Queue != core.QueueParent {
+		t.Errorf("revision %d in queue %q, want 4 in parent", e.Rev, e.Queue)
+	}
+	swept, err := s.ClaimChildrenFinished(t.Context(), core.Claim{Sweep: core.Sweep{Now: now, Limit: 10}, ExecutorID: executor, ExpiresAt: now.Add(time.Minute)})
+	if err != nil || len(swept.Executions) != 1 || swept.Executions[0].Rev != 5 {
+		t.Errorf("claim of the parent: %+v, error %v", swept, err)
+	}
+	if transport.cut.Load() < 6 {
+		t.Errorf("%d answers were lost", transport.cut.Load())
+	}
+}
+
+func TestTheNumberOfShardsMayChange(t *testing.T) {
+	t.Parallel()
+	table := testTable(t)
+	for i, shards := range []int{4, 16, 2} {
+		s, err := New(testClient(endpoint, nil), table, Options{Shards: shards})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 20 {
+			insert(t, s, ready(fmt.Sprintf("e%d-%d", i, n), 10))
+		}
+	}
+	s, err := New(testClient(endpoint, nil), table, Options{Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for range 3 {
+		swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{Now: now, Limit: 30, ExecutorID: executor, Left: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range swept.Executions {
+			got[e.ID] = true
+		}
+	}
+	if len(got) != 60 {
+		t.Errorf("%d executions were found, want 60", len(got))
+	}
+}
+
+// A sweep once stopped at the first entry of a shard's last page.
+func TestTheLastPageOfAShardIsReadWhole(t *testing.T) {
+	t.Parallel()
+	s, err := New(testClient(endpoint, nil), testTable(t), Options{Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, s, ready("a", 10), ready("b", 10), ready("c", 10))
+	swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{Now: now, Limit: 10, ExecutorID: executor, Left: time.Hour})
+	if err != nil || len(swept.Executions) != 3 {
+		t.Errorf("%d executions were claimed, want 3; error %v", len(swept.Executions), err)
+	}
+}
+
+func TestATableWithAnotherSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	client := testClient(endpoint, nil)
+	if err := CheckTable(t.Context(), client, testTable(t)); err != nil {
+		t.Error(err)
+	}
+	in := TableInput("other-schema")
+	in.GlobalSecondaryIndexes = in.GlobalSecondaryIndexes[:1]
+	in.AttributeDefinitions = in.AttributeDefinitions[:4]
+	in.StreamSpecification = nil
+	if _, err := client.CreateTable(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	err := CreateTable(t.Context(), client, "other-schema")
+	for _, says := range []string{"table other-schema", "index cancel is missing", "its stream must be enabled"} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want one that says %q", err, says)
+		}
+	}
+}
+
+func TestBadOptionsAreRefused(t *testing.T) {
+	t.Parallel()
+	for says, opts := range map[string]Options{
+		"Shards is 65":        {Shards: 65},
+		"Shards is -1":        {Shards: -1},
+		"Retention is 1h0m0s": {Retention: time.Hour},
+	} {
+		if _, err := New(testClient(endpoint, nil), "t", opts); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want one that says %q", err, says)
+		}
+	}
+}
+
+func TestAnItemThatDoesNotDecodeIsAnError(t *testing.T) {
+	t.Parallel()
+	s := &Store{opts: Options{Shards: 4, Retention: KeepForever}}
+	good := func() item { return s.encode(ready("x", 10)) }
+	if _, err := decode(good()); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(item){
+		"a later schema":     func(it item) { it[aVersion] = number(2) },
+		"no status":          func(it item) { delete(it, aStatus) },
+		"a bad revision":     func(it item) { it[aRev] = text("x") },
+		"an unknown queue":   func(it item) { it[indexQueue] = text("nope#01") },
+		"a number too large": func(it item) { it[aAttempts] = number(1 << 40) },
+		"a bad policy":       func(it item) { it[aRetry] = text("1/2") },
+		"no family":          func(it item) { it[aStatus] = text(string(core.StatusWaitingForChildren)) },
+	} {
+		it := good()
+		change(it)
+		if e, err := decode(it); err == nil || !strings.Contains(err.Error(), `"x"`) {
+			t.Errorf("%s: decoded to %+v, error %v", name, e, err)
+		}
+	}
+}
