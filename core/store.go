@@ -19,7 +19,8 @@ import (
 //
 // Claims and expiries treat entries that are due at Now, oldest due first (by what the index shows), at most
 // Limit, and return the executions as they are after the change, in that order. Of two callers at once
-// exactly one gets an execution; the other skips it.
+// exactly one gets an execution; the other skips it. An entry that came to nothing may be passed over for up to
+// 5 s of the callers' time.
 //
 // A store never reads a clock for a decision: now is an argument. Methods are safe for concurrent use. The
 // records that a caller passes in or gets back are its own only as far as it does not change payload bytes
@@ -156,7 +157,8 @@ type ReadyClaim struct {
 	ExecutorID string
 	Left       time.Duration // what is left of the executor's life
 	Leeway     time.Duration
-	// IDs, when not empty, are claimed as far as they are due, without looking at the queue.
+	// IDs, when not empty, are claimed as far as they are due, without looking at the queue, and returned in
+	// their order here.
 	IDs []string
 }
 
@@ -180,8 +182,8 @@ type Count struct {
 
 // CountResult is what became of a Count.
 type CountResult struct {
-	// Parent is the parent's record after the union; when the parent is finished, or is gone, there is nothing
-	// to count and Parent is the record as it is, or nil.
+	// Parent is the parent's record after the union, or, when the parent is finished, as it is. It is nil when
+	// the parent is gone, and where no bucket of a large family became whole, which leaves the record as it was.
 	Parent *Execution
 	Err    error
 }

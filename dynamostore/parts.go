@@ -79,7 +79,10 @@ func (s *Store) place(e, before *core.Execution) (*core.Execution, []part) {
 		switch {
 		case sl.payload.Ref != "":
 			sl.payload.Data = nil
-		case sl.payload.Data != nil && !(sl.old.Ref == "" && sl.old.Data != nil && bytes.Equal(sl.old.Data, sl.payload.Data)):
+		case sl.payload.Data == nil:
+		case sl.old.Ref == "" && sl.old.Data != nil && bytes.Equal(sl.old.Data, sl.payload.Data):
+			// It is inline in the stored item.
+		default:
 			fresh = append(fresh, sl)
 		}
 	}

@@ -128,30 +128,32 @@ func (s *Store) lose(id string, now time.Time) {
 	s.skip[id] = now.Add(skipFor)
 }
 
-// ClaimReady implements core.Store.
-func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
+// maxRounds bounds how often one sweep goes back to the queue because entries came to nothing.
+const maxRounds = 4
+
+// rounds treats due entries of a queue until limit executions are changed. treat returns what became of each
+// entry, nil for nothing; such an entry makes room for a further one.
+func (s *Store) rounds(
+	ctx context.Context, q core.Queue, now time.Time, limit int, treat func([]entry) ([]*core.Execution, error),
+) (core.Swept, error) {
 	var swept core.Swept
-	var entries []entry
-	if len(c.IDs) > 0 {
-		for _, id := range c.IDs[:min(c.Limit, len(c.IDs))] {
-			entries = append(entries, entry{id: id})
+	for range maxRounds {
+		want := limit - len(swept.Executions)
+		entries, next, err := s.due(ctx, q, now, want)
+		swept.NextDue = next
+		if err != nil || len(entries) == 0 {
+			return swept, err
 		}
-	} else {
-		var err error
-		if entries, swept.NextDue, err = s.due(ctx, core.QueueReady, c.Now, c.Limit); err != nil {
+		changed, err := treat(entries)
+		s.collect(&swept, entries, changed, now)
+		if err != nil || len(entries) < want || len(swept.Executions) == limit {
 			return swept, err
 		}
 	}
-	claimed := make([]*core.Execution, len(entries))
-	errs := make([]error, len(entries))
-	s.parallel(len(entries), func(i int) {
-		claimed[i], errs[i] = s.claim(ctx, entries[i].id, c)
-	})
-	s.collect(&swept, entries, claimed, c.Now)
-	return swept, errors.Join(errs...)
+	return swept, nil
 }
 
-// collect adds what came of the entries, nil for nothing.
+// collect adds what became of entries.
 func (s *Store) collect(swept *core.Swept, entries []entry, changed []*core.Execution, now time.Time) {
 	for i, e := range changed {
 		if e == nil {
@@ -161,6 +163,42 @@ func (s *Store) collect(swept *core.Swept, entries []entry, changed []*core.Exec
 		}
 		swept.Executions = append(swept.Executions, e)
 	}
+}
+
+// ClaimReady implements core.Store.
+func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
+	if len(c.IDs) > 0 {
+		return s.claimIDs(ctx, c)
+	}
+	return s.rounds(ctx, core.QueueReady, c.Now, c.Limit, func(entries []entry) ([]*core.Execution, error) {
+		return s.claimAll(ctx, entries, c)
+	})
+}
+
+// claimIDs claims executions that are known by id.
+func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
+	var swept core.Swept
+	for ids := c.IDs; len(ids) > 0 && len(swept.Executions) < c.Limit; {
+		n := min(c.Limit-len(swept.Executions), len(ids))
+		entries := make([]entry, n)
+		for i, id := range ids[:n] {
+			entries[i] = entry{id: id}
+		}
+		ids = ids[n:]
+		changed, err := s.claimAll(ctx, entries, c)
+		s.collect(&swept, entries, changed, c.Now)
+		if err != nil {
+			return swept, err
+		}
+	}
+	return swept, nil
+}
+
+func (s *Store) claimAll(ctx context.Context, entries []entry, c core.ReadyClaim) ([]*core.Execution, error) {
+	claimed := make([]*core.Execution, len(entries))
+	errs := make([]error, len(entries))
+	s.parallel(len(entries), func(i int) { claimed[i], errs[i] = s.claim(ctx, entries[i].id, c) })
+	return claimed, errors.Join(errs...)
 }
 
 // claim starts an attempt of an execution; nil when it cannot be had.
@@ -189,29 +227,24 @@ func (s *Store) sweep(
 	ctx context.Context, q core.Queue, now time.Time, limit int, ev core.Event,
 	first func(context.Context, *core.Execution) error,
 ) (core.Swept, error) {
-	var swept core.Swept
-	entries, next, err := s.due(ctx, q, now, limit)
-	swept.NextDue = next
-	if err != nil || len(entries) == 0 {
-		return swept, err
-	}
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.id
-	}
-	records, err := s.Get(ctx, ids, core.Filter{})
-	if err != nil {
-		return swept, err
-	}
-	changed := make([]*core.Execution, len(entries))
-	errs := make([]error, len(entries))
-	s.parallel(len(entries), func(i int) {
-		if e := records[i]; e != nil && e.Queue == q && e.DueAt.UnixMilli() == entries[i].dueAt {
-			changed[i], errs[i] = s.sweepOne(ctx, e, now, ev, first)
+	return s.rounds(ctx, q, now, limit, func(entries []entry) ([]*core.Execution, error) {
+		ids := make([]string, len(entries))
+		for i, e := range entries {
+			ids[i] = e.id
 		}
+		records, err := s.Get(ctx, ids, core.Filter{})
+		if err != nil {
+			return nil, err
+		}
+		changed := make([]*core.Execution, len(entries))
+		errs := make([]error, len(entries))
+		s.parallel(len(entries), func(i int) {
+			if e := records[i]; e != nil && e.Queue == q && e.DueAt.UnixMilli() == entries[i].dueAt {
+				changed[i], errs[i] = s.sweepOne(ctx, e, now, ev, first)
+			}
+		})
+		return changed, errors.Join(errs...)
 	})
-	s.collect(&swept, entries, changed, now)
-	return swept, errors.Join(errs...)
 }
 
 // sweepOne applies an event to one record, unless somebody else was faster.

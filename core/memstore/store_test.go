@@ -1,8 +1,6 @@
 package memstore_test
 
 import (
-	"context"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,21 +12,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestStore(t *testing.T) {
+func TestTheStoreConforms(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(*testing.T) core.TestStore { return memstore.New(memstore.Options{}) })
+	for name, options := range map[string]memstore.Options{
+		"by default":                     {},
+		"with payloads kept apart":       {Inline: 100},
+		"with an index that lags always": {Lag: func(memstore.Change) int { return 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, func(*testing.T) core.TestStore { return memstore.New(options) })
+		})
+	}
 }
-
-func TestStoreThatKeepsPayloadsApart(t *testing.T) {
-	t.Parallel()
-	storetest.Run(t, func(*testing.T) core.TestStore { return memstore.New(memstore.Options{Inline: 100}) })
-}
-
-// spy counts writes.
-type spy struct {
-	core.TestStore
-	mu     sync.Mutex
-	writes int
-}
-
-var _ = context.Background

@@ -50,7 +50,10 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var swept core.Swept
-	for _, id := range c.IDs[:min(c.Limit, len(c.IDs))] {
+	for _, id := range c.IDs {
+		if len(swept.Executions) == c.Limit {
+			break
+		}
 		r := s.records[id]
 		if r == nil || !s.apply(r, ev, c.Now) {
 			swept.Lost++

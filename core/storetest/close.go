@@ -85,7 +85,7 @@ func markLargeFamily(s *suite) {
 	const size = core.CountDirect + 1
 	parent := s.waiting("parent", size)
 	s.insert(parent)
-	s.count("parent", size, upTo(size - 2)...)
+	s.count("parent", size, upTo(size-2)...)
 	for i := range 2 {
 		s.insert(s.apply(childOf(parent, size-1-i, base), core.Cancel{Reason: "why"}, at(1)))
 		s.swept(1, func() (core.Swept, error) { return s.markClosable(at(2), 10) })

@@ -34,7 +34,7 @@ func runEmbedded(ctx context.Context, p *printer, in *input) error {
 	go func() { ended <- engine.Run(engineCtx) }()
 	defer func() {
 		stop()
-		<-ended
+		_ = <-ended // Run returns nil when it is stopped
 	}()
 
 	begun := time.Now()

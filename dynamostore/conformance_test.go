@@ -1,0 +1,15 @@
+package dynamostore
+
+import (
+	"testing"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/core/storetest"
+)
+
+func TestTheStoreConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) core.TestStore {
+		t.Helper()
+		return testStore(t)
+	})
+}
