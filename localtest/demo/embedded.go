@@ -34,7 +34,9 @@ func runEmbedded(ctx context.Context, p *printer, in *input) error {
 	go func() { ended <- engine.Run(engineCtx) }()
 	defer func() {
 		stop()
-		_ = <-ended // Run returns nil when it is stopped
+		if err := <-ended; err != nil {
+			p.line("%v", err)
+		}
 	}()
 
 	begun := time.Now()
