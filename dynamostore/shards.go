@@ -14,7 +14,7 @@ import (
 const aShards = "shards"
 
 // shardsFresh is how long a reader goes by the number of shards that it read.
-const shardsFresh = time.Minute
+const shardsFresh = 5 * time.Minute
 
 // knownShards returns how many shards a reader must look at: the most that any writer ever used.
 func (s *Store) knownShards(ctx context.Context, now time.Time) (int, error) {

@@ -273,3 +273,27 @@ func TestAFunctionThatCannotReachItsTableSaysSo(t *testing.T) {
 		})
 	}
 }
+
+func TestAnIdleMinuteReadsLittleAndWritesNothing(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t, stack.Options{NoSchedules: true})
+	loops := []string{stack.StartReady, stack.ProcessChildren, stack.Close, stack.Timeouts, stack.Cancellation}
+	var idle float64
+	for range 2 { // the first invocation of each reads the settings too
+		before := s.Meter.Total()
+		for _, name := range loops {
+			result, err := s.Lambda.Invoke(t.Context(), name, []byte("{}"))
+			if err != nil || result.FunctionError != "" {
+				t.Fatalf("%s: %s, error %v", name, result.Payload, err)
+			}
+		}
+		after := s.Meter.Total()
+		idle = after.Read - before.Read
+		if after.Write != before.Write {
+			t.Errorf("%v write units", after.Write-before.Write)
+		}
+	}
+	if t.Logf("an idle minute reads %v units", idle); idle == 0 || idle > 20 {
+		t.Errorf("an idle minute reads %v units, want at most 20", idle)
+	}
+}
