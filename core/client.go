@@ -55,7 +55,8 @@ func (t *Task[In, Out]) Enqueue(ctx context.Context, c *Client, in In) (*Handle[
 	return t.EnqueueWith(ctx, c, in, EnqueueOptions{})
 }
 
-// EnqueueWith is Enqueue with options. An id that is taken is an error that matches ErrAlreadyExists.
+// EnqueueWith is Enqueue with options. An id that is taken is an error that matches ErrAlreadyExists; it may have
+// been taken by this very call, when the answer was lost and the execution has started since.
 func (t *Task[In, Out]) EnqueueWith(ctx context.Context, c *Client, in In, opts EnqueueOptions) (*Handle[Out], error) {
 	input, err := c.opts.Codec.Encode(in)
 	if err != nil {
@@ -109,6 +110,9 @@ func (c *Client) insert(ctx context.Context, def *definition, input []byte, opts
 	e := NewExecution(id, spec, now)
 	e.Nonce = NewNonce()
 	err = c.writer.insert(ctx, e)
+	if opts.ID == "" && errors.Is(err, ErrAlreadyExists) {
+		err = nil // nobody else has this id: the answer was lost, and the execution has gone on since
+	}
 	switch {
 	case err == nil:
 		return id, nil

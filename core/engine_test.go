@@ -409,3 +409,51 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A start time with nanoseconds was once kept as it was in memory, and cut in DynamoDB.
+func TestTimesAreKeptInWholeMilliseconds(t *testing.T) {
+	inWorld(t, []core.Definition{double}, func(w *world) {
+		h := enqueueWith(w, double, 1, core.EnqueueOptions{
+			StartAt: time.Now().Add(time.Second + 1234567*time.Nanosecond), Timeout: time.Second + time.Microsecond,
+		})
+		e := w.get(h.ID())
+		wait(w, h)
+		for _, at := range []time.Time{e.StartAt, e.DueAt, w.get(h.ID()).ExpiresAt} {
+			if !at.Equal(core.Millis(at)) {
+				w.Errorf("%s has more than milliseconds", at.Format(time.RFC3339Nano))
+			}
+		}
+	})
+}
+
+// lossy loses the answer of every insert, after which the execution starts before the insert is tried again.
+type lossy struct {
+	core.Store
+	started func(id string)
+}
+
+func (s lossy) Insert(ctx context.Context, e []*core.Execution) []error {
+	if errs := s.Store.Insert(ctx, e); errs[0] != nil {
+		return errs
+	}
+	s.started(e[0].ID)
+	return []error{core.ErrUnknownOutcome}
+}
+
+// An enqueue whose answer was lost once failed as already existing when an executor had been faster than the
+// second try.
+func TestAnEnqueueWhoseAnswerIsLostIsStillItsOwn(t *testing.T) {
+	inWorld(t, []core.Definition{double}, func(w *world) {
+		client, err := core.NewClient(lossy{w.store, func(string) { time.Sleep(5 * time.Second) }}, core.ClientOptions{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		h, err := double.Enqueue(w.ctx, client, 4)
+		if err != nil {
+			w.Fatal(err)
+		}
+		if got := wait(w, h); got != 8 {
+			w.Errorf("output %d", got)
+		}
+	})
+}

@@ -25,7 +25,7 @@ func (ev StartAttempt) apply(e *Execution, now time.Time) string {
 		return fmt.Sprintf("its timeout %s is longer than the %s that are left", e.Timeout, ev.Left)
 	}
 	e.Status, e.ExecutorID, e.Attempts = StatusRunning, ev.ExecutorID, e.Attempts+1
-	e.StartedAt, e.ExpiresAt = now, now.Add(e.Timeout+ev.Leeway)
+	e.StartedAt, e.ExpiresAt = now, Millis(now.Add(e.Timeout+ev.Leeway))
 	e.entry(QueueRunning, e.ExpiresAt)
 	return ""
 }

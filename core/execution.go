@@ -135,9 +135,11 @@ func (e *Execution) LeaseEnd() time.Time {
 func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // NewExecution returns the first record of an execution: ready, or, for a sleeping task, running until it is
-// woken or times out. The caller fills in the parent; spec is taken as valid.
+// woken or times out. The caller fills in the parent; spec is taken as valid, its durations are cut to whole
+// milliseconds.
 func NewExecution(id string, spec Spec, now time.Time) *Execution {
 	now = Millis(now)
+	spec.Timeout, spec.Delay = spec.Timeout.Truncate(time.Millisecond), spec.Delay.Truncate(time.Millisecond)
 	e := &Execution{
 		ID: id, TaskID: spec.TaskID, RootID: id, SleepKey: spec.SleepKey,
 		Retry: spec.Retry, Timeout: spec.Timeout, Delay: spec.Delay, Input: Payload{Data: spec.Input},

@@ -226,6 +226,10 @@ func newChild(parent *Execution, i int, spec Spec, now time.Time) *Execution {
 	return child
 }
 
+// Counts reports whether the execution is counted on a parent when it is finished: it is one of those that its
+// parent committed to. A child that somebody inserted under an id of its own is not.
+func (e *Execution) Counts() bool { return e.Parent != nil && DerivedID(e.ID) }
+
 // addUnits returns the union of two sets of units, ascending; neither is changed.
 func addUnits(set, units []int) []int {
 	union := append(slices.Clone(set), units...)

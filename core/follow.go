@@ -23,7 +23,7 @@ func (f *follower) followUp(ctx context.Context, e *Execution) error {
 	if e.CloseStatus == CloseClosed {
 		return nil
 	}
-	if e.CloseStatus == CloseIdle && e.Parent != nil {
+	if e.CloseStatus == CloseIdle && e.Counts() {
 		if err := f.tellParent(ctx, e); err != nil {
 			return fmt.Errorf("tell the parent of execution %s: %w", e.ID, err)
 		}

@@ -42,7 +42,9 @@ type Store interface {
 	Load(ctx context.Context, payloads ...*Payload) error
 
 	// Update writes After for each update on the condition that the stored revision is Before's. The errors are
-	// in the order of the updates: nil, a *ConflictError with the record as it is, or ErrNotFound.
+	// in the order of the updates: nil, a *ConflictError with the record as it is, or ErrNotFound. Unions raise
+	// no revision: those that went in since Before was read are kept, and an update that adds to the counted set
+	// conflicts with them.
 	Update(ctx context.Context, updates []Update) []error
 
 	// UpdateAndInsertChildren is Update of a parent followed by Insert of its children. The update commits: when
@@ -153,7 +155,7 @@ type Claim struct {
 // ReadyClaim bounds a claim of ready executions. The lease of each ends its timeout and Leeway after Now.
 type ReadyClaim struct {
 	Now        time.Time
-	Limit      int
+	Limit      int // of executions claimed
 	ExecutorID string
 	Left       time.Duration // what is left of the executor's life
 	Leeway     time.Duration

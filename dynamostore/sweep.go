@@ -279,7 +279,7 @@ func (s *Store) ClaimChildrenFinished(ctx context.Context, c core.Claim) (core.S
 // MarkClosable implements core.Store.
 func (s *Store) MarkClosable(ctx context.Context, w core.Sweep) (core.Swept, error) {
 	return s.sweep(ctx, core.QueueFinished, w.Now, w.Limit, core.MarkClosable{}, func(ctx context.Context, e *core.Execution) error {
-		if e.Parent == nil {
+		if !e.Counts() {
 			return nil
 		}
 		return s.CountFinished(ctx, w.Now, []core.Count{{

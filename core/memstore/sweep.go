@@ -72,7 +72,7 @@ func (s *Store) ClaimChildrenFinished(_ context.Context, c core.Claim) (core.Swe
 // MarkClosable implements core.Store.
 func (s *Store) MarkClosable(_ context.Context, w core.Sweep) (core.Swept, error) {
 	return s.sweep(core.QueueFinished, w.Now, w.Limit, inQueue, func(r *record) bool {
-		if p := r.Parent; p != nil {
+		if p := r.Parent; r.Counts() {
 			s.count(core.Count{ParentID: p.ID, Siblings: p.Siblings, Indexes: []int{p.Index}}, w.Now)
 		}
 		return s.apply(r, core.MarkClosable{}, w.Now)
