@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -15,6 +16,8 @@ import (
 const (
 	// requestTries is how often a request is sent that is throttled or gets no answer, with growing pauses.
 	requestTries = 8
+	// longestPause between two of them keeps all tries within 20 s: a caller gets the error, not a timeout.
+	longestPause = 3 * time.Second
 	// connections is how many connections stay open: as many as requests are under way at once.
 	connections = 256
 )
@@ -27,7 +30,7 @@ func LoadClient(ctx context.Context) (*dynamodb.Client, error) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
 		})),
 		config.WithRetryer(func() aws.Retryer {
-			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = requestTries })
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = requestTries, longestPause })
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)

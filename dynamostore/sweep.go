@@ -178,7 +178,14 @@ func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, 
 // claimIDs claims executions that are known by id.
 func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
 	var swept core.Swept
-	for ids := c.IDs; len(ids) > 0 && len(swept.Executions) < c.Limit; {
+	// Two claims of one id at once would leave to chance which of them wins.
+	named := map[string]bool{}
+	unique := slices.DeleteFunc(slices.Clone(c.IDs), func(id string) bool {
+		twice := named[id]
+		named[id] = true
+		return twice
+	})
+	for ids := unique; len(ids) > 0 && len(swept.Executions) < c.Limit; {
 		n := min(c.Limit-len(swept.Executions), len(ids))
 		entries := make([]entry, n)
 		for i, id := range ids[:n] {

@@ -106,7 +106,10 @@ func (m *Meter) Total() Units {
 }
 
 // call is what a request says about itself.
-type call struct{ operation, key string }
+type call struct {
+	operation, key string
+	least          float64 // read units that it consumes whatever it finds
+}
 
 type callKey struct{}
 
@@ -123,6 +126,7 @@ func askForCapacity(next http.Handler) http.Handler {
 		if json.Unmarshal(body, &fields) == nil && metered(operation) {
 			fields["ReturnConsumedCapacity"] = json.RawMessage(`"INDEXES"`)
 			c.key = partitionKey(fields)
+			c.least = leastRead(operation, fields)
 			if more, err := json.Marshal(fields); err == nil {
 				body = more
 			}
@@ -133,6 +137,18 @@ func askForCapacity(next http.Handler) http.Handler {
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// leastRead returns what a read consumes that finds nothing, in read units, for which DynamoDB Local reports zero:
+// 1 when it is consistent, else 0.5 (AWS documentation, "DynamoDB read and write operations").
+func leastRead(operation string, fields map[string]json.RawMessage) float64 {
+	switch {
+	case operation != "GetItem" && operation != "Query":
+		return 0
+	case string(fields["ConsistentRead"]) == "true":
+		return 1
+	}
+	return 0.5
 }
 
 func metered(operation string) bool {
@@ -195,6 +211,7 @@ func (m *Meter) count(r *http.Response) error {
 			units.Read += one.CapacityUnits
 		}
 	}
+	units.Read = max(units.Read, c.least)
 	if strings.HasSuffix(answer.Type, "#ConditionalCheckFailedException") {
 		units.Write++
 	}
