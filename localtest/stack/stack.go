@@ -36,6 +36,9 @@ const (
 	Enqueue         = "enqueue"
 )
 
+// enqueueConcurrency is how many requests the enqueue function answers at once.
+const enqueueConcurrency = 4
+
 // Functions returns the names of all functions.
 func Functions() []string {
 	return []string{StartReady, ProcessChildren, Close, Timeouts, Cancellation, Enqueue}
@@ -135,9 +138,15 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 }
 
 func (s *Stack) add(name string, opts Options) error {
+	// On AWS a loop's next invocation begins a minute after the last; here ticks are close, and one invocation
+	// more than the one at work is enough.
+	concurrency := 2
+	if name == Enqueue {
+		concurrency = enqueueConcurrency
+	}
 	seconds := func(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 	err := s.Lambda.Add(lambdalocal.Function{
-		Name: name, Bootstrap: binary(opts.Binaries, name), Timeout: opts.Timeout, MaxConcurrency: 4,
+		Name: name, Bootstrap: binary(opts.Binaries, name), Timeout: opts.Timeout, MaxConcurrency: concurrency,
 		Env: append([]string{
 			"AWS_ENDPOINT_URL_DYNAMODB=" + s.Meter.Endpoint(),
 			"PERDURE_TABLE=" + s.Table,
