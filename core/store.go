@@ -170,7 +170,8 @@ type Swept struct {
 	Executions []*Execution
 	// NextDue is the earliest due time after Now that the sweep saw in its queue; zero when it saw none.
 	NextDue time.Time
-	// Lost counts due entries that came to nothing: somebody else was faster, or the entry was out of date.
+	// Lost counts due entries that came to nothing: somebody else was faster, the entry was out of date, or the
+	// task did not fit what was left of the executor's life.
 	Lost int
 }
 
