@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -16,10 +17,13 @@ import (
 const (
 	// requestTries is how often a request is sent that is throttled or gets no answer, with growing pauses.
 	requestTries = 8
-	// longestPause between two of them keeps all tries within 20 s: a caller gets the error, not a timeout.
+	// longestPause between two of them keeps all pauses within 20 s: a caller gets the error, not a timeout.
 	longestPause = 3 * time.Second
 	// connections is how many connections stay open: as many as requests are under way at once.
 	connections = 256
+	// connectWithin and answerWithin are after how long a try is given up as lost, and the next one made.
+	connectWithin = 3 * time.Second
+	answerWithin  = 5 * time.Second
 )
 
 // LoadClient returns a client as the environment says: region, credentials, profile, and for the endpoint
@@ -28,7 +32,8 @@ func LoadClient(ctx context.Context) (*dynamodb.Client, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
-		})),
+			t.ResponseHeaderTimeout = answerWithin
+		}).WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectWithin })),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = requestTries, longestPause })
 		}))

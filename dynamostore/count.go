@@ -49,12 +49,13 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 		c.Indexes = c.Indexes[1:]
 	}
 	size := c.Siblings
-	if size == 0 || finalize {
+	var family string
+	if size == 0 || finalize || size > core.CountDirect {
 		parent, err := s.getParent(ctx, c.ParentID)
 		if err != nil || parent == nil || parent.Family == nil || parent.Status.Finished() {
 			return parent, err
 		}
-		size = parent.Family.Size
+		size, family = parent.Family.Size, parent.Family.Nonce
 		if finalize {
 			if parent, err = s.complete(ctx, now, parent, nil, true); err != nil || len(c.Indexes) == 0 {
 				return parent, err
@@ -64,7 +65,7 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 	units := c.Indexes
 	if size > core.CountDirect {
 		var err error
-		if units, err = s.countBuckets(ctx, now, c, size); err != nil {
+		if units, err = s.countBuckets(ctx, now, c, family, size); err != nil {
 			return nil, err
 		}
 		if len(units) == 0 {
@@ -99,7 +100,7 @@ func (s *Store) countOnParent(ctx context.Context, now time.Time, id string, uni
 	old, failed := conditionFailed(err)
 	switch {
 	case !failed:
-		return nil, writeError(s.table, err)
+		return nil, writeError(s.where, err)
 	case old == nil:
 		return nil, nil //nolint:nilnil // the parent is gone: there is nothing to count
 	}
@@ -136,7 +137,7 @@ func (s *Store) complete(ctx context.Context, now time.Time, parent *core.Execut
 }
 
 // countBuckets adds children to their buckets and returns the buckets that are whole.
-func (s *Store) countBuckets(ctx context.Context, now time.Time, c core.Count, size int) ([]int, error) {
+func (s *Store) countBuckets(ctx context.Context, now time.Time, c core.Count, family string, size int) ([]int, error) {
 	var buckets []int
 	for _, index := range c.Indexes {
 		if b := index / core.CountBucket; len(buckets) == 0 || buckets[len(buckets)-1] != b {
@@ -152,13 +153,13 @@ func (s *Store) countBuckets(ctx context.Context, now time.Time, c core.Count, s
 	s.parallel(len(buckets), func(i int) {
 		b := buckets[i]
 		members := slices.DeleteFunc(slices.Clone(c.Indexes), func(index int) bool { return index/core.CountBucket != b })
-		out, err := s.api.UpdateItem(ctx, s.countBucket(c.ParentID, b, members, core.BucketSize(size, b), end))
+		out, err := s.api.UpdateItem(ctx, s.countBucket(c.ParentID, bucketKey(family, b), members, core.BucketSize(size, b), end))
 		if _, failed := conditionFailed(err); failed {
 			whole[i] = true
 			return
 		}
 		if err != nil {
-			errs[i] = writeError(s.table, err)
+			errs[i] = writeError(s.where, err)
 			return
 		}
 		set, _ := out.Attributes[aCounted].(*types.AttributeValueMemberNS)

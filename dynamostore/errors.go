@@ -8,14 +8,34 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/perdure-dev/perdure/core"
 )
 
 // ErrTableNotFound means that the table does not exist in the region that was asked.
 var ErrTableNotFound = errors.New("table not found")
+
+// describe names a table in errors: with its region, and its endpoint where that is not AWS's own.
+func describe(api any, table string) string {
+	client, ok := api.(interface{ Options() dynamodb.Options })
+	if !ok {
+		return table
+	}
+	opts := client.Options()
+	where := table
+	if opts.Region != "" {
+		where += " in " + opts.Region
+	}
+	if e := aws.ToString(opts.BaseEndpoint); e != "" {
+		where += " at " + e
+	}
+	return where
+}
 
 // explain adds to an AWS error what to do about it.
 func explain(table string, err error) error {
@@ -35,8 +55,9 @@ func explain(table string, err error) error {
 			return fmt.Errorf("access to table %s is denied: give the role what template.yaml gives it: %w", table, err)
 		case "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException":
 			return fmt.Errorf("credentials for table %s are not accepted: check AWS_ACCESS_KEY_ID, AWS_PROFILE or the role: %w", table, err)
-		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
-			return fmt.Errorf("table %s is throttled: %w", table, err)
+		}
+		if throttled(err) {
+			return fmt.Errorf("table %s is throttled: it goes on by itself, or raise the table's limits: %w", table, err)
 		}
 	case errors.As(err, new(*aws.MissingRegionError)):
 		return fmt.Errorf("no region is set: set AWS_REGION: %w", err)
@@ -68,11 +89,26 @@ func definite(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorFault() == smithy.FaultClient
+	// A throttled request was sent before as a rule, and the answer may have been lost then.
+	if errors.As(err, new(*retry.MaxAttemptsError)) || throttled(err) {
+		return false
+	}
+	// Not every error has a type in the SDK that says whose fault it is: the status does.
+	var answer *smithyhttp.ResponseError
+	if errors.As(err, &answer) {
+		return answer.HTTPStatusCode() >= 400 && answer.HTTPStatusCode() < 500
 	}
 	return credentialsMissing(err)
+}
+
+// throttled reports whether DynamoDB refused a request because there were too many.
+func throttled(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	_, is := retry.DefaultThrottleErrorCodes[api.ErrorCode()]
+	return is
 }
 
 // conditionFailed returns the item as it was when the error is that of a failed condition; nil when there was

@@ -115,17 +115,24 @@ func sameValue(a, b types.AttributeValue) bool {
 	return false
 }
 
+// knownVersion is the condition of a write that has not read the item.
+func (*Store) knownVersion(x *expression) string {
+	return x.name(aVersion) + " <= " + x.value(number(schemaVersion))
+}
+
 // claimReady starts an attempt without having read the execution.
 //
 //	input:     an id, the executor, now, the time left, the leeway
-//	condition: the entry is in queue ready and due, and the task's timeout fits the time left
+//	condition: the entry is in queue ready and due, the task's timeout fits the time left, and the item's schema
+//	           version is known
 //	outcome:   what core.StartAttempt makes of it
 func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	shard := shardOf(id, s.opts.Shards)
-	now := number(c.Now.UnixMilli())
+	at := core.Millis(c.Now)
+	now := number(at.UnixMilli())
 	one := x.value(number(1))
-	end := x.name(aTimeout) + " + " + x.value(number(c.Now.Add(c.Leeway).UnixMilli()))
+	end := x.name(aTimeout) + " + " + x.value(number(at.Add(c.Leeway).UnixMilli()))
 	x.assign(aStatus, text(string(core.StatusRunning)))
 	x.assign(indexExecutor, text(c.ExecutorID))
 	x.set = append(x.set,
@@ -140,35 +147,38 @@ func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb
 	x.when = append(x.when,
 		fmt.Sprintf("begins_with(%s, %s)", x.name(indexQueue), x.value(text(string(core.QueueReady)+"#"))),
 		fmt.Sprintf("%s <= %s", x.name(indexDueAt), x.value(now)),
-		fmt.Sprintf("%s <= %s", x.name(aTimeout), x.value(number(c.Left.Milliseconds()))))
+		fmt.Sprintf("%s <= %s", x.name(aTimeout), x.value(number(c.Left.Milliseconds()))),
+		s.knownVersion(x))
 	return x.input(s.table, primaryKey(id, sortExecution), types.ReturnValueAllNew)
 }
 
 // countUnits adds units to the counted set of a waiting parent.
 //
 //	input:     the parent's id, units, how many units the whole set has
-//	condition: the parent waits for children, and the union cannot complete the set
+//	condition: the parent waits for children, the union cannot complete the set, and the item's schema version is
+//	           known
 //	outcome:   the units are in the set; the revision is as it was
 func (s *Store) countUnits(parentID string, units []int, whole int) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	x.add = append(x.add, x.name(aCounted)+" "+x.value(numbers(units)))
 	x.when = append(x.when,
 		x.name(aStatus)+" = "+x.value(text(string(core.StatusWaitingForChildren))),
-		fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(whole-len(units))))))
+		fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(whole-len(units))))),
+		s.knownVersion(x))
 	return x.input(s.table, primaryKey(parentID, sortExecution), types.ReturnValueAllNew)
 }
 
 // countBucket adds children to a bucket of a large family.
 //
-//	input:     the parent's id, a bucket's number, the indexes of children in it
+//	input:     the parent's id, a bucket's key and size, the indexes of children in it, when it may be deleted
 //	condition: the bucket is not whole, or does not exist
 //	outcome:   the indexes are in the bucket's set
-func (s *Store) countBucket(parentID string, bucket int, indexes []int, size int, end int64) *dynamodb.UpdateItemInput {
+func (s *Store) countBucket(parentID, bucket string, indexes []int, size int, end int64) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	x.add = append(x.add, x.name(aCounted)+" "+x.value(numbers(indexes)))
 	if end > 0 {
 		x.assign(attributeTTL, number(end))
 	}
 	x.when = append(x.when, fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(size)))))
-	return x.input(s.table, primaryKey(parentID, bucketKey(bucket)), types.ReturnValueAllNew)
+	return x.input(s.table, primaryKey(parentID, bucket), types.ReturnValueAllNew)
 }

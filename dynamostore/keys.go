@@ -14,13 +14,13 @@ import (
 //	item            pk                 sk
 //	execution       execution id       e
 //	payload part    execution id       p#<field>#<nonce of the write>#<number>
-//	count bucket    parent's id        n#<bucket>
+//	count bucket    parent's id        n#<family's nonce>#<bucket>
 //	child pointer   parent's id        c#<index>#<child's id>
 //	settings        perdure#settings   s
 //
 //	index    partition                     sort
 //	queue    <queue>#<shard of the id>     due time in ms
-//	cancel   cancel#<shard of executor>    executor id
+//	cancel   cancel#<shard of executor>    executor id (cancelShards, whatever the queues have)
 
 const (
 	sortExecution = "e"
@@ -39,7 +39,13 @@ func shardOf(id string, shards int) int {
 // queueKey is the partition of the queue index for a shard.
 func queueKey(q core.Queue, shard int) string { return fmt.Sprintf("%s#%02d", q, shard) }
 
-// cancelKey is the partition of the cancel index for an executor: one, so that it looks in one place.
+// cancelShards is over how many keys the cancel index is spread. It is fixed: flags are rare, and an executor has
+// to find its own under one key whoever set them.
+const cancelShards = 4
+
+func cancelShard(executorID string) int { return shardOf(executorID, cancelShards) }
+
+// cancelKey is the partition of the cancel index for a shard of the executors.
 func cancelKey(shard int) string { return fmt.Sprintf("cancel#%02d", shard) }
 
 // parseQueue returns the queue of a partition of the queue index.
@@ -52,7 +58,8 @@ func partKey(field, nonce string, number int) string {
 	return fmt.Sprintf("p#%s#%s#%02d", field, nonce, number)
 }
 
-func bucketKey(bucket int) string { return fmt.Sprintf("n#%03d", bucket) }
+// bucketKey names the family, since a parent's id may be used again once its retention is over.
+func bucketKey(family string, bucket int) string { return fmt.Sprintf("n#%s#%03d", family, bucket) }
 
 // pointerKey sorts by index; a finalize execution comes last.
 func pointerKey(child *core.Execution) string {
@@ -83,7 +90,7 @@ func (r partsRef) String() string {
 }
 
 func parseRef(text string) (partsRef, error) {
-	f := strings.Split(text, ".")
+	f := strings.SplitN(text, ".", 5)
 	if len(f) != 5 {
 		return partsRef{}, fmt.Errorf("payload reference %q: it has %d fields, not 5", text, len(f))
 	}
@@ -95,13 +102,25 @@ func parseRef(text string) (partsRef, error) {
 	return partsRef{codec: f[0], count: count, size: size, field: f[3], nonce: f[4]}, nil
 }
 
-// outerRef is a core.Payload's Ref: the reference with the record's id before it.
+// outerRef is a core.Payload's Ref: the reference with the id of the record that the parts belong to before it.
 func outerRef(id, ref string) string { return id + "|" + ref }
 
 func splitOuterRef(ref string) (id, inner string, err error) {
-	id, inner, ok := strings.Cut(ref, "|")
-	if !ok {
+	i := strings.LastIndex(ref, "|") // an id may have one, what follows it has none
+	if i < 0 {
 		return "", "", fmt.Errorf("payload reference %q: it names no execution", ref)
 	}
-	return id, inner, nil
+	return ref[:i], ref[i+1:], nil
+}
+
+// storedRef is what the record of an execution holds of a reference: its own id is left out. A reference to
+// another execution's parts, from a payload that was taken over, stays whole.
+func storedRef(id, ref string) string { return strings.TrimPrefix(ref, id+"|") }
+
+// loadedRef is the inverse of storedRef.
+func loadedRef(id, stored string) string {
+	if strings.Contains(stored, "|") {
+		return stored
+	}
+	return outerRef(id, stored)
 }

@@ -178,7 +178,7 @@ func (s *Store) putParts(ctx context.Context, e *core.Execution, parts []part) e
 		if _, there := conditionFailed(err); there {
 			err = nil
 		}
-		errs[i] = writeError(s.table, err)
+		errs[i] = writeError(s.where, err)
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -245,7 +245,7 @@ func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
 			data = append(data, b.Value...)
 		}
 		if t.ref.codec == codecFlate {
-			if data, err = io.ReadAll(flate.NewReader(bytes.NewReader(data))); err != nil {
+			if data, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data)), int64(t.ref.size)+1)); err != nil {
 				return fmt.Errorf("payload %s: %w", t.payload.Ref, err)
 			}
 		}

@@ -50,7 +50,7 @@ func (s *Store) batchGet(ctx context.Context, keys []item, projection string) (m
 	})
 	for _, err := range errs {
 		if err != nil {
-			return nil, explain(s.table, err)
+			return nil, explain(s.where, err)
 		}
 	}
 	return found, nil
@@ -226,7 +226,7 @@ func (s *Store) pointers(ctx context.Context, parentID string) ([]string, error)
 			ExclusiveStartKey:         start,
 		})
 		if err != nil {
-			return nil, explain(s.table, err)
+			return nil, explain(s.where, err)
 		}
 		for _, it := range out.Items {
 			d := decoder{item: it}

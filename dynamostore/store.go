@@ -21,6 +21,12 @@ type API interface {
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
 
+// Keys of log attributes, as in core.
+const (
+	logExecution = "execution_id"
+	logError     = "error"
+)
+
 // MaxShards is the largest number of shards.
 const MaxShards = 64
 
@@ -39,18 +45,24 @@ type Options struct {
 	Parallel int
 	// Logger gets what a person may have to know, such as items that do not decode. Default: nothing.
 	Logger *slog.Logger
+	// Usage is called after every request with what it consumed, by several goroutines at once; it must be quick.
+	// Requests ask DynamoDB for that only when it is set. Default: nothing is told.
+	Usage func(Usage)
 }
 
 // Store is a core.Store in one DynamoDB table.
 type Store struct {
 	api   API
 	table string
+	where string // names the table, its region and endpoint in errors
 	opts  Options
 
+	announcing sync.Mutex // held by the one request that announces the shards
+
 	mu       sync.Mutex
-	skip     map[string]time.Time // entries that came to nothing, until when they are passed over
-	shards   int                  // the largest number ever used, as far as it is known
-	shardsAt time.Time            // when it was read
+	skips    map[entry]skip // entries that came to nothing
+	shards   int            // the largest number ever used, as far as it is known
+	shardsAt time.Time      // when it was read
 	// announced tells that readers know how many shards this store writes to.
 	announced bool
 }
@@ -83,7 +95,10 @@ func New(api API, table string, opts Options) (*Store, error) {
 	case opts.Parallel < 1:
 		return nil, fmt.Errorf("%w store: Parallel is %d, must be at least 1", core.ErrInvalid, opts.Parallel)
 	}
-	return &Store{api: api, table: table, opts: opts, skip: map[string]time.Time{}}, nil
+	if opts.Usage != nil {
+		api = observed{api, opts.Usage}
+	}
+	return &Store{api: api, table: table, where: describe(api, table), opts: opts, skips: map[entry]skip{}}, nil
 }
 
 // parallel calls do for 0 to n-1, a bounded number at once.

@@ -2,6 +2,7 @@ package dynamostore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/localtest/dynamolocal"
@@ -30,14 +32,22 @@ func TestMain(m *testing.M) {
 	}
 	endpoint = server.Endpoint()
 	code := m.Run()
-	if err := server.Close(); err != nil {
+	transport.CloseIdleConnections()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	if err := errors.Join(server.Close(), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
+// transport is that of all clients that have none of their own.
+var transport = http.DefaultTransport.(*http.Transport).Clone()
+
 func testClient(endpoint string, httpClient dynamodb.HTTPClient) *dynamodb.Client {
+	if httpClient == nil {
+		httpClient = &http.Client{Transport: transport}
+	}
 	return dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), HTTPClient: httpClient,
 		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
@@ -131,20 +141,66 @@ func jsonOf(n int) []byte { return []byte(`"` + strings.Repeat("x", max(0, n-2))
 
 func TestABlindClaimIsWhatTheTransitionMakes(t *testing.T) {
 	t.Parallel()
-	s := testStore(t)
-	e := ready("root", 100)
-	insert(t, s, e)
-	want, err := core.Transition(one(t, s, "root"), core.StartAttempt{ExecutorID: executor, Left: time.Hour, Leeway: 5 * time.Second}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := claimed(t, s, "root")
-	want.Nonce = got.Nonce
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-transition +claim):\n%s", diff)
-	}
-	if diff := cmp.Diff(got, one(t, s, "root")); diff != "" {
-		t.Errorf("(-returned +stored):\n%s", diff)
+	const left, leeway = time.Hour + 400*time.Microsecond, 5*time.Second + 700*time.Microsecond
+	at := now.Add(time.Hour + 600*time.Microsecond)
+	for name, change := range map[string]func(*core.Execution){
+		"first attempt": func(*core.Execution) {},
+		"delayed": func(e *core.Execution) {
+			e.Delay, e.StartAt, e.DueAt = time.Minute, now.Add(time.Minute), now.Add(time.Minute)
+		},
+		"retried, recovered and given back": func(e *core.Execution) {
+			e.Attempts, e.Recoveries, e.UnknownSince, e.StartedAt = 3, 2, now, now.Add(time.Second)
+			e.Failure = &core.Failure{Code: core.CodePanicked, Message: "no", Detail: core.Payload{Data: jsonOf(90)}}
+			e.StartAt, e.DueAt = now.Add(time.Minute), now.Add(time.Minute)
+		},
+		"child": func(e *core.Execution) {
+			e.RootID, e.Parent = "root", &core.Parent{ID: "parent", TaskID: "parent_task", Index: 1, Siblings: 3}
+		},
+		"finalize":    func(e *core.Execution) { e.Parent = &core.Parent{ID: "parent", TaskID: "parent_task", Index: -1} },
+		"large input": func(e *core.Execution) { e.Input.Data = jsonOf(5000) },
+		"just due and just fitting": func(e *core.Execution) {
+			e.Timeout, e.StartAt, e.DueAt = time.Hour, core.Millis(at), core.Millis(at)
+		},
+		"not due":       func(e *core.Execution) { e.StartAt, e.DueAt = at.Add(time.Second), at.Add(time.Second) },
+		"does not fit":  func(e *core.Execution) { e.Timeout = time.Hour + time.Millisecond },
+		"in no queue":   func(e *core.Execution) { e.Queue, e.DueAt = core.QueueNone, time.Time{} },
+		"another queue": func(e *core.Execution) { e.Status, e.Queue = core.StatusRunning, core.QueueRunning },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testStore(t)
+			e := ready("root", 100)
+			change(e)
+			insert(t, s, e)
+			before := one(t, s, "root")
+			want, refused := core.Transition(before, core.StartAttempt{ExecutorID: executor, Left: left, Leeway: leeway}, at)
+			swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{
+				Now: at, Limit: 1, ExecutorID: executor, Left: left, Leeway: leeway, IDs: []string{"root"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if refused != nil {
+				if len(swept.Executions) != 0 {
+					t.Errorf("claimed %+v, but: %v", swept.Executions[0], refused)
+				}
+				if diff := cmp.Diff(before, one(t, s, "root")); diff != "" {
+					t.Errorf("(-before +after):\n%s", diff)
+				}
+				return
+			}
+			if len(swept.Executions) != 1 {
+				t.Fatal("it was not claimed")
+			}
+			got := swept.Executions[0]
+			want.Nonce = got.Nonce
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-transition +claim):\n%s", diff)
+			}
+			if diff := cmp.Diff(got, one(t, s, "root")); diff != "" {
+				t.Errorf("(-returned +stored):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -243,99 +299,6 @@ func TestWhatAnOperationConsumes(t *testing.T) {
 	big := ready("big", 10_000)
 	insert(t, s, big)
 	step("insert with 10 KB that compress to less than 1 KB", 3, 2)
-}
-
-// cutting lets every write through and cuts the connection before its first answer.
-type cutting struct {
-	next http.RoundTripper
-	cut  atomic.Int32
-}
-
-func (c *cutting) Do(r *http.Request) (*http.Response, error) {
-	first := r.Header.Get("Amz-Sdk-Request") == "attempt=1; max=3"
-	answer, err := c.next.RoundTrip(r)
-	target := r.Header.Get("X-Amz-Target")
-	if err == nil && first && (strings.HasSuffix(target, ".PutItem") || strings.HasSuffix(target, ".UpdateItem")) {
-		answer.Body.Close()
-		c.cut.Add(1)
-		return nil, fmt.Errorf("the connection was cut after %s", target)
-	}
-	return answer, err
-}
-
-func TestAWriteWhoseAnswerIsLostHappensOnce(t *testing.T) {
-	t.Parallel()
-	transport := &cutting{next: http.DefaultTransport}
-	s, err := New(testClient(endpoint, transport), testTable(t), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	insert(t, s, ready("parent", 5000))
-	parent := claimed(t, s, "parent")
-	if parent.Attempts != 1 || parent.Rev != 2 {
-		t.Errorf("after the claim: attempt %d, revision %d", parent.Attempts, parent.Rev)
-	}
-	after, err := core.Transition(parent, core.CommitChildren{
-		ExecutorID: executor, RunOutput: core.Payload{Data: jsonOf(10)}, Nonce: "n", Size: 1,
-		Manifest: core.Payload{Data: jsonOf(10)}, CheckAt: now,
-	}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	after.Nonce = core.NewNonce()
-	child := ready(after.ChildID(0), 10)
-	child.Parent = &core.Parent{ID: "parent", Siblings: 1}
-	spawn := core.Spawn{Update: core.Update{Before: parent, After: after}, Children: []*core.Execution{child}}
-	if err := s.UpdateAndInsertChildren(t.Context(), []core.Spawn{spawn})[0]; err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		r := s.CountFinished(t.Context(), now, []core.Count{{ParentID: "parent", Siblings: 1, Indexes: []int{0}}})[0]
-		if r.Err != nil || !r.Parent.AllCounted() {
-			t.Fatalf("count: %+v", r)
-		}
-	}
-	if e := one(t, s, "parent"); e.Rev != 4 || e.Queue != core.QueueParent {
-		t.Errorf("revision %d in queue %q, want 4 in parent", e.Rev, e.Queue)
-	}
-	swept, err := s.ClaimChildrenFinished(t.Context(), core.Claim{Sweep: core.Sweep{Now: now, Limit: 10}, ExecutorID: executor, ExpiresAt: now.Add(time.Minute)})
-	if err != nil || len(swept.Executions) != 1 || swept.Executions[0].Rev != 5 {
-		t.Errorf("claim of the parent: %+v, error %v", swept, err)
-	}
-	if transport.cut.Load() < 6 {
-		t.Errorf("%d answers were lost", transport.cut.Load())
-	}
-}
-
-func TestTheNumberOfShardsMayChange(t *testing.T) {
-	t.Parallel()
-	table := testTable(t)
-	for i, shards := range []int{4, 16, 2} {
-		s, err := New(testClient(endpoint, nil), table, Options{Shards: shards})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for n := range 20 {
-			insert(t, s, ready(fmt.Sprintf("e%d-%d", i, n), 10))
-		}
-	}
-	s, err := New(testClient(endpoint, nil), table, Options{Shards: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]bool{}
-	for range 3 {
-		swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{Now: now, Limit: 30, ExecutorID: executor, Left: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range swept.Executions {
-			got[e.ID] = true
-		}
-	}
-	if len(got) != 60 {
-		t.Errorf("%d executions were found, want 60", len(got))
-	}
 }
 
 // A sweep once stopped at the first entry of a shard's last page.

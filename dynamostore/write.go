@@ -16,12 +16,6 @@ import (
 // Insert implements core.Store.
 func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []error {
 	errs := make([]error, len(executions))
-	if err := s.announceShards(ctx); err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-		return errs
-	}
 	s.parallel(len(executions), func(i int) { errs[i] = s.insert(ctx, executions[i]) })
 	return errs
 }
@@ -32,6 +26,9 @@ func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []erro
 //	condition: there is none with its id, or one whose retention is over
 //	outcome:   the record
 func (s *Store) insert(ctx context.Context, e *core.Execution) error {
+	if err := s.announceShards(ctx); err != nil {
+		return err
+	}
 	if e.Nonce == "" {
 		named := *e
 		named.Nonce = core.NewNonce()
@@ -60,7 +57,7 @@ func (s *Store) insert(ctx context.Context, e *core.Execution) error {
 		}
 		return fmt.Errorf("execution %s: %w", e.ID, core.ErrAlreadyExists)
 	}
-	return writeError(s.table, err)
+	return writeError(s.where, err)
 }
 
 // putPointer puts the pointer of a child that has an id of its own; one that is there is as good.
@@ -77,7 +74,7 @@ func (s *Store) putPointer(ctx context.Context, child *core.Execution) error {
 	if _, there := conditionFailed(err); there {
 		return nil
 	}
-	return writeError(s.table, err)
+	return writeError(s.where, err)
 }
 
 // Update implements core.Store.
@@ -89,6 +86,9 @@ func (s *Store) Update(ctx context.Context, updates []core.Update) []error {
 
 // update is the write primitive: see difference.
 func (s *Store) update(ctx context.Context, u core.Update) error {
+	if err := s.announceShards(ctx); err != nil {
+		return err
+	}
 	placed, parts := s.place(u.After, u.Before)
 	if err := s.putParts(ctx, u.After, parts); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s *Store) update(ctx context.Context, u core.Update) error {
 	old, failed := conditionFailed(err)
 	switch {
 	case !failed:
-		return writeError(s.table, err)
+		return writeError(s.where, err)
 	case old == nil:
 		return fmt.Errorf("execution %s: %w", u.After.ID, core.ErrNotFound)
 	}
