@@ -151,10 +151,10 @@ func (x *Executor) ProcessChildren(ctx context.Context, limit int) (Result, erro
 		Sweep: sweep, ExecutorID: x.id, ExpiresAt: x.leaseEnd(sweep.Now),
 	})
 	if err != nil {
-		return result, fmt.Errorf("claim parents: %w", err)
+		err = fmt.Errorf("claim parents: %w", err)
 	}
 	result.add(claimed)
-	return result, inParallel(ctx, claimed.Executions, x.processParent)
+	return result, errors.Join(err, inParallel(ctx, claimed.Executions, x.processParent))
 }
 
 // processParent does what a claimed parent is due for.

@@ -30,10 +30,10 @@ func (x *Executor) CloseFinished(ctx context.Context, limit int) (Result, error)
 		Sweep: sweep, ExecutorID: x.id, ExpiresAt: x.leaseEnd(sweep.Now),
 	})
 	if err != nil {
-		return result, fmt.Errorf("claim closable executions: %w", err)
+		err = fmt.Errorf("claim closable executions: %w", err)
 	}
 	result.add(claimed)
-	return result, x.followUps(ctx, claimed.Executions)
+	return result, errors.Join(err, x.followUps(ctx, claimed.Executions))
 }
 
 // followUps follows up those of the executions that are finished. What fails is left to the next sweep.

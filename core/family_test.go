@@ -467,3 +467,34 @@ func TestAFailedParentOfWhichChildrenAreLeft(t *testing.T) {
 		w.checkClosed()
 	})
 }
+
+// halfway claims parents and fails all the same, as a store does of which one shard did not answer.
+type halfway struct{ core.Store }
+
+func (s halfway) ClaimChildrenFinished(ctx context.Context, c core.Claim) (core.Swept, error) {
+	swept, err := s.Store.ClaimChildrenFinished(ctx, c)
+	return swept, errors.Join(err, errors.New("a shard did not answer"))
+}
+
+// Parents that a sweep had claimed before it failed were once left to the end of their lease.
+func TestParentsThatAFailingSweepClaimedGoOn(t *testing.T) {
+	parent := core.NewParentTaskWithFinalize("parent", halves, sum, core.TaskOptions{})
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, []core.Definition{parent, half})
+		h := enqueue(w, parent, nil)
+		w.update(w.claim(h.ID()), core.CommitChildren{
+			ExecutorID: "dead", RunOutput: core.Payload{Data: []byte(`"0 numbers"`)}, Nonce: "n",
+		})
+		w.config.Store = halfway{w.store}
+		x := w.engine().NewExecutor(core.ExecutorOptions{SweepOnly: true})
+		if _, err := x.ProcessChildren(w.ctx, 10); err == nil || !strings.Contains(err.Error(), "a shard did not answer") {
+			t.Errorf("error %v", err)
+		}
+		x.Flush()
+		if e := w.get(h.ID()); e.Status != core.StatusCompleted {
+			t.Errorf("the parent is %s", e.Status)
+		}
+		w.checkClosed()
+	})
+}

@@ -166,7 +166,8 @@ type ReadyClaim struct {
 
 // Swept is what a sweep did.
 type Swept struct {
-	// Executions are the changed records, oldest due first.
+	// Executions are the changed records, oldest due first. They are the caller's even when there is an error
+	// beside them, which then says that others could not be treated.
 	Executions []*Execution
 	// NextDue is the earliest due time after Now that the sweep saw in its queue; zero when it saw none.
 	NextDue time.Time
