@@ -10,6 +10,10 @@ import (
 // nobody is left to be told.
 func (x *Executor) ProcessCancellations(ctx context.Context, limit int) (Result, error) {
 	var result Result
+	if !x.begin() {
+		return result, nil
+	}
+	defer x.work.Done()
 	swept, err := x.cfg.Store.ExpireCancelled(ctx, x.sweep(limit))
 	if err != nil {
 		return result, fmt.Errorf("expire cancellation flags: %w", err)
@@ -18,10 +22,8 @@ func (x *Executor) ProcessCancellations(ctx context.Context, limit int) (Result,
 	return result, nil
 }
 
-// pollCancellations looks for the executor's own flags until it runs nothing any more.
+// pollCancellations looks for the executor's own flags until it runs nothing any more. The caller holds x.mu.
 func (x *Executor) pollCancellations(ctx context.Context) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.polling {
 		return
 	}

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -17,8 +16,12 @@ type ClientOptions struct {
 	Codec Codec
 	// Limits must be the engine's. Default: see Limits.
 	Limits Limits
+	// KeepWakeups is how long a wake-up that comes before its sleeper is kept. Default 24 h.
+	KeepWakeups time.Duration
 	// Logger gets what follow-ups leave to the background loops. Default: nothing is logged.
 	Logger *slog.Logger
+	// Observer is told of the executions that the client ends: by cancelling and by waking them. Default: nobody is.
+	Observer Observer
 }
 
 // Client enqueues executions and asks about them, from any process that reaches the store. It runs nothing.
@@ -27,6 +30,9 @@ type Client struct {
 	store  Store
 	opts   ClientOptions
 	writer writer
+	local  *local // nil for a client that is no engine's
+	// executor does the follow-ups of what the client ends; nil for a client that leaves what needs tasks to others.
+	executor *Executor
 }
 
 // NewClient returns a client of a store. The error matches ErrInvalid.
@@ -39,97 +45,56 @@ func NewClient(store Store, opts ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	opts.Limits = limits
+	switch {
+	case opts.KeepWakeups < 0 || opts.KeepWakeups > maxDuration:
+		return nil, invalidf("client: KeepWakeups is %s, must be from 0 to %s", opts.KeepWakeups, maxDuration)
+	case opts.KeepWakeups == 0:
+		opts.KeepWakeups = 24 * time.Hour
+	}
 	if opts.Codec == nil {
 		opts.Codec = JSON{}
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{store: store, opts: opts, writer: writer{store}}, nil
+	c := &Client{store: store, opts: opts}
+	c.writer = writer{store: store, observer: &c.opts.Observer}
+	return c, nil
 }
 
-// Enqueue makes a new execution of the task. Once it returns without an error the execution is durable. An
-// error that matches ErrUnknownOutcome means that it may be durable all the same: the handle, valid then too,
-// tells. All other errors mean that nothing was written.
-func (t *Task[In, Out]) Enqueue(ctx context.Context, c *Client, in In) (*Handle[Out], error) {
-	return t.EnqueueWith(ctx, c, in, EnqueueOptions{})
-}
-
-// EnqueueWith is Enqueue with options. An id that is taken is an error that matches ErrAlreadyExists; it may have
-// been taken by this very call, when the answer was lost and the execution has started since.
-func (t *Task[In, Out]) EnqueueWith(ctx context.Context, c *Client, in In, opts EnqueueOptions) (*Handle[Out], error) {
-	input, err := c.opts.Codec.Encode(in)
-	if err != nil {
-		return nil, fmt.Errorf("enqueue task %s: encode input %T: %w", t.def.id, in, err)
-	}
-	id, err := c.insert(ctx, t.def, input, opts)
-	if id == "" {
-		return nil, err
-	}
-	return &Handle[Out]{client: c, id: id, taskID: t.def.id}, err
-}
-
-// EnqueueRaw makes a new execution of the registered task with the given id and an input that is encoded
-// already. Besides Enqueue's errors there are ErrUnknownTask, and ErrInvalid for an input that does not decode.
-func (c *Client) EnqueueRaw(ctx context.Context, taskID string, input []byte, opts EnqueueOptions) (string, error) {
-	def, ok := c.opts.Registry.lookup(taskID)
-	if !ok {
-		return "", fmt.Errorf("enqueue: %w %q: register it, or check its spelling; registered are %q",
-			ErrUnknownTask, taskID, c.taskIDs())
-	}
-	if err := c.opts.Limits.checkPayload("the input of task "+taskID, input); err != nil {
-		return "", fmt.Errorf("enqueue: %w", err)
-	}
-	if err := def.checkInput(c.opts.Codec, input); err != nil {
-		return "", fmt.Errorf("enqueue: %w input of task %s: %w", ErrInvalid, taskID, err)
-	}
-	return c.insert(ctx, def, input, opts)
-}
-
-func (c *Client) taskIDs() []string {
+// Tasks returns the tasks of ClientOptions.Registry, sorted by their ids; none without one.
+func (c *Client) Tasks() []TaskInfo {
 	if c.opts.Registry == nil {
 		return nil
 	}
-	return c.opts.Registry.IDs()
-}
-
-// insert returns the id of the execution as soon as it may exist.
-func (c *Client) insert(ctx context.Context, def *definition, input []byte, opts EnqueueOptions) (string, error) {
-	now := time.Now()
-	spec, err := newSpec(def, input, opts, now)
-	if err != nil {
-		return "", fmt.Errorf("enqueue: %w", err)
-	}
-	if err := c.opts.Limits.checkPayload("the input of task "+def.id, input); err != nil {
-		return "", fmt.Errorf("enqueue: %w", err)
-	}
-	id := opts.ID
-	if id == "" {
-		id = NewID()
-	}
-	e := NewExecution(id, spec, now)
-	e.Nonce = NewNonce()
-	err = c.writer.insert(ctx, e)
-	if opts.ID == "" && errors.Is(err, ErrAlreadyExists) {
-		err = nil // nobody else has this id: the answer was lost, and the execution has gone on since
-	}
-	switch {
-	case err == nil:
-		return id, nil
-	case errors.Is(err, ErrUnknownOutcome):
-		return id, fmt.Errorf("enqueue task %s as execution %s (get it by this id to learn whether it exists): %w", def.id, id, err)
-	}
-	return "", fmt.Errorf("enqueue task %s as execution %s: %w", def.id, id, err)
+	return c.opts.Registry.Tasks()
 }
 
 // Get returns the record of an execution. Payloads may come without data. The error matches ErrNotFound when
 // there is none.
 func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
 	e, err := getOne(ctx, c.store, id)
+	if err == nil && e.Kept {
+		err = fmt.Errorf("a wake-up is kept for it: %w", ErrNotFound)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("get execution %s: %w", id, err)
 	}
 	return e, nil
+}
+
+// GetMany is Get for many executions, in the order of the ids; nil stands for one that does not exist.
+func (c *Client) GetMany(ctx context.Context, ids []string) ([]*Execution, error) {
+	found, err := c.store.Get(ctx, ids, Filter{})
+	if err != nil {
+		return nil, fmt.Errorf("get %d executions: %w", len(ids), err)
+	}
+	for i, e := range found {
+		if e != nil && e.Kept {
+			found[i] = nil // a wake-up
+		}
+	}
+	return found, nil
 }
 
 // Children returns the records of an execution's children in order, the finalize execution last.
@@ -149,20 +114,29 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) error {
 	if reason == "" {
 		reason = "cancelled by its caller"
 	}
-	e, err := getOne(ctx, c.store, id)
+	e, err := c.Get(ctx, id)
 	if err != nil {
-		return fmt.Errorf("cancel execution %s: %w", id, err)
+		return fmt.Errorf("cancel: %w", err)
 	}
 	after, err := c.writer.decide(ctx, e, Cancel{Reason: reason})
 	if err != nil {
 		return fmt.Errorf("cancel execution %s: %w", id, err)
 	}
-	f := follower{writer: c.writer, count: newCounter(c.store)}
-	if err := f.followUp(ctx, after); err != nil {
-		c.opts.Logger.WarnContext(ctx, "follow-up is left to the background loops",
-			logExecution, id, logError, err)
-	}
+	c.followUp(ctx, after)
 	return nil
+}
+
+// followUp follows up an execution that the client has finished, as far as that needs no user code.
+func (c *Client) followUp(ctx context.Context, e *Execution) {
+	f := follower{writer: c.writer, count: newCounter(c.store)}
+	if c.executor != nil && c.executor.begin() {
+		defer c.executor.work.Done()
+		f = c.executor.follow
+		f.moveOn = c.executor.moveOnWithoutCode
+	}
+	if err := f.followUp(ctx, e); err != nil {
+		about(c.opts.Logger, e).WarnContext(ctx, "follow-up is left to the background loops", logError, err)
+	}
 }
 
 // ResultJSON returns the output of a completed execution as JSON. For one that ended otherwise the error is an
@@ -174,6 +148,17 @@ func (c *Client) ResultJSON(ctx context.Context, e *Execution) (output json.RawM
 	}
 	output, err = v.json()
 	return output, true, err
+}
+
+// InputJSON returns what an execution was given, as JSON: what was enqueued, for a step of a sequence the output of the
+// step before, for a finalize execution what its parent's children came to. The error matches ErrNotFound when that is
+// kept by an execution that does not exist any more.
+func (c *Client) InputJSON(ctx context.Context, e *Execution) (json.RawMessage, error) {
+	v, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, e)
+	if err != nil {
+		return nil, fmt.Errorf("read the input of execution %s: %w", e.ID, err)
+	}
+	return v.json()
 }
 
 // LoadFailure fills in the detail of an execution's failure, where there is one.
@@ -215,7 +200,8 @@ func (t *Task[In, Out]) HandleOf(c *Client, id string) *Handle[Out] {
 // ID returns the execution's id.
 func (h *Handle[Out]) ID() string { return h.id }
 
-// Get returns the execution's record. The error matches ErrNotFound when there is none.
+// Get returns the execution's record, which tells what its own writes were billed at (WriteUnits); what a whole tree
+// was billed at is Node.WriteUnits of Client.Tree. The error matches ErrNotFound when there is none.
 func (h *Handle[Out]) Get(ctx context.Context) (*Execution, error) { return h.client.Get(ctx, h.id) }
 
 // Cancel is Client.Cancel.
@@ -230,11 +216,13 @@ const (
 )
 
 // Wait returns the execution's output once it completed. When it ended otherwise the error is an
-// *ExecutionError; when ctx ends first, its cause. It reads the record after 20 ms, then ever less often, at
-// last every second.
+// *ExecutionError; when ctx ends first, its cause. It reads the record, consistently, at once and after 20 ms, then ever
+// less often, after 4 s every second; at once when the client's own engine ended the execution.
 func (h *Handle[Out]) Wait(ctx context.Context) (Out, error) {
 	var zero Out
-	for pause := waitFirst; ; pause = min(pause*3/2, waitLast) {
+	finished, end := h.client.local.wait(h.id)
+	defer end()
+	for pause := waitFirst; ; pause = min(pause*5/4, waitLast) {
 		e, err := h.client.Get(ctx, h.id)
 		if err != nil {
 			return zero, err
@@ -249,20 +237,24 @@ func (h *Handle[Out]) Wait(ctx context.Context) (Out, error) {
 		if done {
 			return decodeValue[Out](h.client.opts.Codec, v)
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleepUntil(ctx, pause, finished); err != nil {
 			return zero, fmt.Errorf("wait for execution %s, which is %s: %w", h.id, e.Status, err)
 		}
 	}
 }
 
 // sleep waits for d, or for the end of ctx, whose cause it returns then.
-func sleep(ctx context.Context, d time.Duration) error {
+func sleep(ctx context.Context, d time.Duration) error { return sleepUntil(ctx, d, nil) }
+
+// sleepUntil is sleep that an element of awake ends.
+func sleepUntil(ctx context.Context, d time.Duration, awake <-chan struct{}) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
-		return nil
+	case <-awake:
 	}
+	return nil
 }

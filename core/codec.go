@@ -16,8 +16,12 @@ type Codec interface {
 	Decode(data []byte, v any) error
 }
 
-// JSON is the default codec. Unknown fields are ignored; anything behind the value is an error.
-type JSON struct{}
+// JSON is the default codec. Anything behind the value is an error.
+type JSON struct {
+	// Strict makes fields that the Go type does not have an error. Default: they are ignored, so that a caller may
+	// be newer than a task.
+	Strict bool
+}
 
 // Encode returns the JSON text of v without a trailing newline; HTML characters are not escaped.
 func (JSON) Encode(v any) ([]byte, error) {
@@ -31,8 +35,12 @@ func (JSON) Encode(v any) ([]byte, error) {
 }
 
 // Decode reads JSON text into v.
-func (JSON) Decode(data []byte, v any) error {
+func (j JSON) Decode(data []byte, v any) error {
+	if !j.Strict {
+		return json.Unmarshal(data, v) // half the price of a Decoder
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return errors.New("the JSON ends too early")
@@ -50,6 +58,18 @@ func (JSON) Decode(data []byte, v any) error {
 type value struct {
 	data   []byte
 	family *familyValue
+}
+
+// size returns how many bytes the encoded value has.
+func (v value) size() int {
+	n := len(v.data)
+	if v.family != nil {
+		n += len(v.family.output)
+		for _, child := range v.family.children {
+			n += child.value.size()
+		}
+	}
+	return n
 }
 
 // familyValue is a parent's run output and its children's results, not decoded yet.

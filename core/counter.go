@@ -30,21 +30,24 @@ func newCounter(store Store) *counter {
 	return &counter{store: store, groups: map[string]*countGroup{}}
 }
 
-// add counts a finished child. It returns the parent as it is then to one caller of those that were counted
-// together, and nil to the others.
-func (c *counter) add(ctx context.Context, child *Execution) (*Execution, error) {
+// add counts finished children of one parent, at least one. It returns the parent as it is then to one caller of those
+// whose children were counted together, and nil to the others.
+func (c *counter) add(ctx context.Context, children ...*Execution) (*Execution, error) {
 	answer := make(chan countAnswer, 1)
+	of := children[0].Parent
 	c.mu.Lock()
-	group, busy := c.groups[child.Parent.ID]
+	group, busy := c.groups[of.ID]
 	if !busy {
 		group = &countGroup{}
-		c.groups[child.Parent.ID] = group
+		c.groups[of.ID] = group
 	}
-	group.indexes = append(group.indexes, child.Parent.Index)
+	for _, child := range children {
+		group.indexes = append(group.indexes, child.Parent.Index)
+	}
 	group.waiting = append(group.waiting, answer)
 	c.mu.Unlock()
 	if !busy {
-		c.flush(ctx, child.Parent.ID, child.Parent.Siblings)
+		c.flush(ctx, of.ID, of.Siblings)
 	}
 	a := <-answer
 	return a.parent, a.err

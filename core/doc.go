@@ -4,9 +4,18 @@
 // # Using it
 //
 // A Task is a typed function with an id. A Registry holds the tasks that an Engine can run. A Client enqueues
-// executions of tasks, from any process, and asks about them through a Handle. A parent task's function returns
-// children as well, which run in parallel; a finalize function or task then makes the parent's output of what
-// they came to.
+// executions of tasks, from any process, and asks about them through a Handle.
+//
+//	kind         made by                          what an execution does
+//	task         NewTask                          runs a function
+//	parent       NewParentTask,                   runs a function that returns children, which run in parallel; then
+//	             ...WithFinalize,                 a finalize function or task, of any kind, makes its output of what
+//	             ...WithFinalizeTask              they came to, failed ones included
+//	sequential   NewSequentialTask, Then          runs one task after the other, each on the output of the one before
+//	looping      NewLoopingTask                   runs one task until it says that it is done, with sleeps in between
+//	sleeping     NewSleepingTask, Wakeup          waits for somebody to wake it by its key
+//
+// Children, steps, iterations and finalize tasks may be of any kind in turn.
 //
 // # What is guaranteed
 //
@@ -31,9 +40,23 @@
 //	                             v           EndFinalize
 //	                   waiting_for_finalize --------------------> completed, finalize_failed
 //
-// Cancel leads from any unfinished status to cancelled. A sleeping task begins in running and is ended by Wake
-// or ExpireSleep. Every finished execution is closed in the end: at once when it has neither a parent to tell
-// nor children to cancel, else when that is done.
+// Cancel leads from any unfinished status to cancelled, ExpireFamily from the waiting ones to timed_out. A sequence
+// stays in waiting_for_children from its first step to its last: CommitStep counts the step that is finished and
+// commits to the next in one write, EndSequence ends it. A sleeping task begins in running and is ended by Wake or
+// ExpireSleep; a wake-up that comes first is kept as a record in its place, which Adopt makes the sleeper of. Every
+// finished execution is closed in the end: at once when it has neither a parent to tell nor children to cancel, else
+// when that is done.
+//
+// # Children that are put when they end
+//
+// A parent's commitment holds all that its children are made of: their tasks, options and inputs. So children without
+// children of their own are not put before they run, when the executor that committed them has room for them: such a
+// child is put once, finished and closed, when its attempt has ended; or as running, under a lease, when its code takes
+// longer than half a second. Children that find no room wait for it in memory, as long as it goes on at that pace, and
+// are else put as ready, for whoever has room. The parent keeps its queue entry meanwhile, due at the spawn check:
+// whoever looks at it then makes the children that do not exist, counts those that are finished, and moves it on. The
+// executor itself counts the children that it finished in the very write that takes the parent on. Until a child is
+// put, Get and Tree do not know it.
 //
 // # How state moves
 //
@@ -69,12 +92,34 @@
 //	StartAttempt                   running under a lease                timeouts, when the lease ends
 //	Succeed, FailAttempt (last)    finished, the lease entry is left    timeouts, when the lease ends
 //	CommitChildren                 children may be missing              process_children, at the spawn check
+//	an unborn child's code         it does not exist, and is run again  process_children, at the spawn check
+//	an unborn child's end          it is finished, and not counted      process_children, at the spawn check
 //	the children's inserts         an entry too many is left            process_children, at the spawn check
 //	the count on the parent        the child is not closed              timeouts, when the child's lease ends
 //	the last count                 the parent is due                    process_children, at once
 //	ClaimChildren                  processing under a lease             process_children, when the lease ends
-//	CommitFinalize                 the finalize may be missing          process_children, at the spawn check
+//	CommitFinalize, CommitStep     the finalize, the step may lack      process_children, at the spawn check
+//	Wake                           finished, the parent is not told     close, at once
 //	a parent's or cancelled end    finished, due at once                close, at once
+//
+// # How a start comes about
+//
+// An executor starts what becomes ready by its own doing, as far as it has room. Whatever else becomes ready is started by
+// an executor whose loop looks at the queue, or by one that is told of it: StartHinted takes hints, from wherever they
+// come, claims what they name and returns as soon as nothing runs that it started. A hint decides nothing; whatever
+// all hints miss, Repeat of LoopStartReady finds in the queue. Repeat waits for what becomes ready, and for sleeps that end, when that
+// is before the time until which it is to run, and never for leases. docs/wakeups.md tells how AWS Lambda does both.
+//
+// # Within one process
+//
+// Engine.NewClient makes a client whose executions are put as running and started at once, where the engine has room
+// for them: they are never claimed. Handle.Wait hears of their end from the engine. What such a process had under way
+// when it dies waits for its leases, as any running execution does.
+//
+// # Seeing what happens
+//
+// An Observer (Config.Observer, ClientOptions.Observer) is told of attempts, ends, claims that ran out and passes, each
+// end once, by the process that wrote it. Metrics and traces are made of that: see functions/metrics and otelperdure.
 //
 // # Leases
 //

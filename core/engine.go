@@ -13,8 +13,13 @@ import (
 var (
 	// ErrAttemptTimedOut means that the attempt took longer than its task's timeout.
 	ErrAttemptTimedOut = errors.New("attempt timed out")
+	// ErrStartToFinish means that the whole execution took longer than its task's StartToFinish.
+	ErrStartToFinish = errors.New("execution took longer than its start-to-finish timeout")
 	// ErrCancelled means that the execution was cancelled.
 	ErrCancelled = errors.New("execution was cancelled")
+	// ErrShutdown means that the executor ends. The attempt is given back and counts for nothing, unless its code
+	// returns without an error.
+	ErrShutdown = errors.New("executor shuts down")
 )
 
 // Config is what an engine needs to know; Store and Registry are required, all else has a default.
@@ -25,10 +30,16 @@ type Config struct {
 	Codec Codec
 	// Limits must be the clients'. Default: see Limits.
 	Limits Limits
-	// Logger gets one line for what a person may have to know. Payloads are never logged. Default: nothing.
+	// Logger gets one line for what a person may have to know. Payloads are never logged, nor are the messages of failures,
+	// which a task may make of what it was given: a line has the failure's code, the record has the message. Default:
+	// nothing.
 	Logger *slog.Logger
 	// Concurrency is how many attempts one executor runs at once. Default 100.
 	Concurrency int
+	// MaxPayload is how many bytes of inputs and outputs the attempts of one executor may have in memory, as they are
+	// encoded, before it starts no more of them. Decoded values, and copies on their way to and from the store, come on
+	// top: some four times as much. Default 16 MB.
+	MaxPayload int
 	// FunctionTimeout is how long an executor lives; a registered task whose timeout does not fit in it,
 	// less FlushMargin, is an error of NewEngine. Default 0: for ever.
 	FunctionTimeout time.Duration
@@ -45,15 +56,21 @@ type Config struct {
 	SpawnCheck time.Duration
 	// Poll is how often an executor at work looks for ready executions. Default 200 ms.
 	Poll time.Duration
+	// ShutdownGrace is how long Run waits for running code, once it was told to end, before it ends its contexts.
+	// Default 30 s.
+	ShutdownGrace time.Duration
 	// CancelPoll is how often an executor at work asks whether something it runs was cancelled. Default 1 s.
 	CancelPoll time.Duration
+	// Observer is told what the engine does. Default: nobody is.
+	Observer Observer
 }
 
-// Engine runs executions. It holds no state of its own; what is under way belongs to an Executor.
+// Engine runs executions. It holds no state but who is at work; what is under way belongs to an Executor.
 type Engine struct {
 	cfg      Config
 	shortest time.Duration // timeout of a registered task
 	longest  time.Duration
+	local    local
 }
 
 // NewEngine returns an engine. The error matches ErrInvalid and joins all that is wrong with the config.
@@ -82,6 +99,12 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.Concurrency < 0 {
 		errs = append(errs, invalidf("engine: Concurrency is %d, must be at least 1", cfg.Concurrency))
 	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = 16 << 20
+	}
+	if cfg.MaxPayload < 0 {
+		errs = append(errs, invalidf("engine: MaxPayload is %d, must be at least 1", cfg.MaxPayload))
+	}
 	if cfg.MaxRecoveries == 0 {
 		cfg.MaxRecoveries = 5
 	}
@@ -99,6 +122,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 		{"SpawnCheck", &cfg.SpawnCheck, 10 * time.Second},
 		{"Poll", &cfg.Poll, 200 * time.Millisecond},
 		{"CancelPoll", &cfg.CancelPoll, time.Second},
+		{"ShutdownGrace", &cfg.ShutdownGrace, 30 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.standard
@@ -109,7 +133,8 @@ func NewEngine(cfg Config) (*Engine, error) {
 	}
 	for _, id := range cfg.Registry.IDs() {
 		room := cfg.FunctionTimeout - cfg.FlushMargin
-		if t := cfg.Registry.tasks[id].opts.Timeout; cfg.FunctionTimeout > 0 && t > room {
+		def := cfg.Registry.tasks[id]
+		if t := def.opts.Timeout; def.sleepKey == nil && cfg.FunctionTimeout > 0 && t > room {
 			errs = append(errs, invalidf("task %q: its Timeout %s does not fit the function's timeout %s less %s to flush: shorten the one or raise the other",
 				id, t, cfg.FunctionTimeout, cfg.FlushMargin))
 		}
@@ -141,15 +166,39 @@ type Executor struct {
 	results  results
 	log      *slog.Logger
 
-	mu      sync.Mutex
-	free    int                 // attempts that may still be started
-	running map[string]*attempt // by execution id
-	polling bool                // somebody asks for cancellations
-	changed chan struct{}       // has one element after an attempt ended
-	work    sync.WaitGroup      // attempts and their follow-ups
-	pollers sync.WaitGroup
-	flushed chan struct{} // closed by Flush
-	flush   sync.Once
+	sweepOnly bool // it never has room for an attempt
+
+	mu       sync.Mutex
+	free     int  // attempts that may still be started
+	hungry   bool // the loop that starts attempts waits for room
+	brief    bool // it is to end as soon as nothing is under way: see StartHinted
+	backlog  bool // there was more in the queue than it had room for when it looked last
+	payloads payloads
+	// expected is when something becomes due that this process has put, at the earliest; zero for never.
+	expected  time.Time
+	alarm     *time.Timer             // makes the loop look then
+	running   map[string]*attempt     // by execution id
+	patient   []unbornChild           // children that wait for room unborn
+	taken     int                     // how many of them got it since keepPace looked
+	givenAway int                     // how many of them it gave to others when it looked, for no code ended
+	pacing    bool                    // keepPace is at work
+	unborn    map[string]*unborn      // children that run and are not put yet, by execution id
+	steps     map[string]*runningStep // that this executor put as running, by execution id
+	polling   bool                    // somebody asks for cancellations
+	changed   chan struct{}           // has an element for the loop that starts attempts to look again
+	closing   chan struct{}           // closed by Shutdown
+	work      sync.WaitGroup          // attempts and their follow-ups
+	pollers   sync.WaitGroup
+	flushed   chan struct{} // closed by Flush
+	flush     sync.Once
+
+	observed map[observedID]*openAttempt // attempts whose end the observer was not told yet; guarded by mu
+}
+
+// runningStep is what is known of a running step of a sequence, which spares reading it.
+type runningStep struct {
+	parent *Execution
+	in     *value // nil when it is not known
 }
 
 // attempt is user code under way.
@@ -160,16 +209,17 @@ func (e *Engine) NewExecutor(opts ExecutorOptions) *Executor {
 	x := &Executor{
 		Engine: e, id: NewID(), free: e.cfg.Concurrency,
 		results: results{store: e.cfg.Store, codec: e.cfg.Codec},
-		running: map[string]*attempt{}, changed: make(chan struct{}, 1), flushed: make(chan struct{}),
+		running: map[string]*attempt{}, unborn: map[string]*unborn{}, steps: map[string]*runningStep{}, changed: make(chan struct{}, 1),
+		closing: make(chan struct{}), flushed: make(chan struct{}), payloads: payloads{usual: firstPayload},
 	}
 	if opts.SweepOnly {
-		x.free = 0
+		x.sweepOnly, x.free = true, 0
 	}
 	if !opts.Deadline.IsZero() {
 		x.deadline = opts.Deadline.Add(-e.cfg.FlushMargin)
 	}
 	x.log = e.cfg.Logger.With(logExecutor, x.id)
-	x.follow = follower{writer: writer{e.cfg.Store}, count: newCounter(e.cfg.Store), moveOn: x.moveOn}
+	x.follow = follower{writer: writer{e.cfg.Store, &e.local, &e.cfg.Observer}, count: newCounter(e.cfg.Store), moveOn: x.moveOn, parentOf: x.parentOf}
 	return x
 }
 
@@ -199,7 +249,60 @@ func (x *Executor) leaseEnd(now time.Time) time.Time {
 func (x *Executor) Flush() {
 	x.work.Wait()
 	x.flush.Do(func() { close(x.flushed) })
+	x.mu.Lock()
+	if x.alarm != nil {
+		x.alarm.Stop()
+	}
+	x.mu.Unlock()
 	x.pollers.Wait()
+}
+
+// Shutdown ends the executor in good order: it starts nothing more, tells running code (see ShuttingDown), and
+// waits for it until ctx ends. Then it ends the code's contexts with the cause ErrShutdown, gives back what comes
+// to nothing by that, for another executor to start at once, and flushes.
+func (x *Executor) Shutdown(ctx context.Context) {
+	x.mu.Lock()
+	if !x.shuttingDown() {
+		close(x.closing)
+	}
+	x.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		x.Flush()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	x.mu.Lock()
+	for _, a := range x.running {
+		a.cancel(ErrShutdown)
+	}
+	x.mu.Unlock()
+	<-done
+}
+
+// begin notes that something is under way for which Flush waits; it reports false when the executor shuts down.
+// Whoever got true calls work.Done.
+func (x *Executor) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.shuttingDown() {
+		return false
+	}
+	x.work.Add(1)
+	return true
+}
+
+func (x *Executor) shuttingDown() bool {
+	select {
+	case <-x.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 // Result is what a pass did.
@@ -208,13 +311,27 @@ type Result struct {
 	Done int
 	// Lost counts due entries that came to nothing: somebody else was faster, or the entry was out of date.
 	Lost int
+	// Corrupt counts due entries whose record cannot be read; they were taken out of their queue: see Swept.
+	Corrupt int
 	// NextDue is the earliest due time to come in the queues that the pass looked at; zero when it saw none.
 	NextDue time.Time
+	// Due counts the entries that were due when the pass looked at its queues. It stops counting at what a pass takes, so
+	// that it is a lower bound of a long backlog.
+	Due int
+	// OldestDue is the earliest due time that the pass saw in its queues and that was over; zero when nothing was due.
+	OldestDue time.Time
+	// Unseen tells that the pass did not look at its queue: the executor had neither room nor time for what it might find.
+	Unseen bool
+	// more tells that a pass of StartReady took all that it had room for.
+	more bool
 }
 
 func (r *Result) add(s Swept) {
 	r.Done += len(s.Executions)
 	r.Lost += s.Lost
+	r.Due += s.Due
+	r.OldestDue = earlier(r.OldestDue, s.OldestDue)
+	r.Corrupt += s.Corrupt
 	if !s.NextDue.IsZero() && (r.NextDue.IsZero() || s.NextDue.Before(r.NextDue)) {
 		r.NextDue = s.NextDue
 	}

@@ -165,6 +165,18 @@ func TestRetryAfterReplacesThePolicysDelay(t *testing.T) {
 	})
 }
 
+// It was cut to the millisecond before it, and an engine that looks at the very time started it then.
+func TestAStartAtATimeBetweenMillisecondsIsNotEarly(t *testing.T) {
+	task := core.NewTask("task", func(context.Context, int) (time.Time, error) { return time.Now(), nil }, core.TaskOptions{})
+	inWorld(t, []core.Definition{task}, func(w *world) {
+		time.Sleep(300 * time.Microsecond)
+		at := time.Now().Add(time.Hour + 500*time.Microsecond)
+		if started := wait(w, enqueueWith(w, task, 0, core.EnqueueOptions{StartAt: at})); started.Before(at) {
+			w.Errorf("started at %s, before %s", started, at)
+		}
+	})
+}
+
 func TestAStartIsDelayed(t *testing.T) {
 	task := core.NewTask("task", func(context.Context, int) (time.Time, error) { return time.Now(), nil },
 		core.TaskOptions{Delay: time.Minute})
@@ -182,7 +194,7 @@ func TestAStartIsDelayed(t *testing.T) {
 			if late := started.Sub(begun) - c.want; c.opts.StartAt.IsZero() && (late < -time.Millisecond || late > time.Second) {
 				w.Errorf("%s: started after %s, want %s", name, started.Sub(begun), c.want)
 			}
-			if !c.opts.StartAt.IsZero() && started.Before(core.Millis(c.opts.StartAt)) {
+			if !c.opts.StartAt.IsZero() && started.Before(c.opts.StartAt) {
 				w.Errorf("%s: started at %s, before %s", name, started, c.opts.StartAt)
 			}
 		}
@@ -205,8 +217,8 @@ func TestABadEnqueueWritesNothing(t *testing.T) {
 			says string
 		}{
 			"an unknown task":        {raw("nope", "1"), core.ErrUnknownTask, `"nope"`},
-			"malformed JSON":         {raw("double", "{"), core.ErrInvalid, "the JSON ends too early"},
-			"more than one value":    {raw("double", "1 2"), core.ErrInvalid, "more behind"},
+			"malformed JSON":         {raw("double", "{"), core.ErrInvalid, "unexpected end of JSON"},
+			"more than one value":    {raw("double", "1 2"), core.ErrInvalid, "after top-level value"},
 			"the wrong type":         {raw("double", `"x"`), core.ErrInvalid, "decode int"},
 			"a payload too large":    {raw("double", strings.Repeat("1", 1<<20+1)), core.ErrTooLarge, "1048577 bytes, the limit is 1048576"},
 			"a malformed id":         {with(core.EnqueueOptions{ID: "a b"}), core.ErrInvalid, `"a b"`},

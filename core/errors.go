@@ -27,6 +27,11 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrTooLarge means that a payload is over its limit, in bytes.
 	ErrTooLarge = errors.New("too large")
+	// ErrCorrupt means that what the store holds of an execution, its record or a payload, cannot be read: attributes are
+	// missing or wrong. Nothing was lost or written; the message names the execution and what is wrong.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrNotListed means that the store keeps no list of executions; the message says how to switch it on.
+	ErrNotListed = errors.New("the store keeps no list of executions")
 )
 
 // ConflictError is the error of a write whose record has changed. It matches ErrConflict.
@@ -74,12 +79,21 @@ type FailureCode string
 const (
 	CodeFailed    FailureCode = "failed"    // the user's code returned an error
 	CodePanicked  FailureCode = "panicked"  // the user's code panicked; Detail holds the stack
-	CodeTimedOut  FailureCode = "timed_out" // an attempt or a sleep took longer than its timeout
+	CodeTimedOut  FailureCode = "timed_out" // an attempt or a sleep took longer than its Timeout
 	CodeCancelled FailureCode = "cancelled"
-	CodeCrashed   FailureCode = "crashed"   // executors died with it more often than the limit allows
-	CodeNotFound  FailureCode = "not_found" // no executor knew the task within the limit
-	CodeInvalid   FailureCode = "invalid"   // an input, output or child breaks a limit or does not decode
+	// CodeStartToFinish means that the execution took longer than its StartToFinish.
+	CodeStartToFinish FailureCode = "start_to_finish"
+	// CodeScheduleToStart means that an attempt waited longer than its ScheduleToStart for an executor.
+	CodeScheduleToStart FailureCode = "schedule_to_start"
+	CodeCrashed         FailureCode = "crashed"   // executors died with it more often than the limit allows
+	CodeNotFound        FailureCode = "not_found" // no executor knew the task within the limit
+	CodeInvalid         FailureCode = "invalid"   // an input, output or child breaks a limit or does not decode
 )
+
+// timeout reports whether the code is one of an execution that ends timed out.
+func (c FailureCode) timeout() bool {
+	return c == CodeTimedOut || c == CodeStartToFinish || c == CodeScheduleToStart
+}
 
 // maxFailureMessage is how many bytes of a failure's message stay in the record; a longer text goes to Detail.
 const maxFailureMessage = 200

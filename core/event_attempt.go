@@ -48,8 +48,8 @@ func (ev Succeed) apply(e *Execution, now time.Time) string {
 	return ""
 }
 
-// FailAttempt ends an attempt. running -> ready when the retry policy allows another one, else failed, or
-// timed_out when the failure's code is CodeTimedOut.
+// FailAttempt ends an attempt. running -> ready when the retry policy and StartToFinish allow another one, else
+// failed, or timed_out when the failure's code is that of a timeout.
 type FailAttempt struct {
 	ExecutorID string
 	Failure    Failure
@@ -64,17 +64,40 @@ func (ev FailAttempt) apply(e *Execution, now time.Time) string {
 	if reason := e.holder(ev.ExecutorID); reason != "" {
 		return reason
 	}
-	if ev.Final || e.Attempts >= e.Retry.attempts() {
-		status := StatusFailed
-		if ev.Failure.Code == CodeTimedOut {
-			status = StatusTimedOut
-		}
-		e.finish(status, &ev.Failure, now, true)
-		return ""
+	e.startClock()
+	last := ev.Final || e.Attempts >= e.Retry.attempts()
+	switch {
+	case !last && e.late(now.Add(ev.Delay)):
+		e.finish(StatusTimedOut, tooLong(e, ev.Failure.Message), now, true)
+	case !last:
+		e.Failure = &ev.Failure
+		e.ready(now.Add(ev.Delay))
+	case ev.Failure.Code.timeout():
+		e.finish(StatusTimedOut, &ev.Failure, now, true)
+	default:
+		e.finish(StatusFailed, &ev.Failure, now, true)
 	}
-	e.Failure = &ev.Failure
-	e.ready(now.Add(ev.Delay))
 	return ""
+}
+
+// startClock notes when StartToFinish ends, once an attempt was begun.
+func (e *Execution) startClock() {
+	if e.StartToFinish > 0 && e.FinishBy.IsZero() {
+		e.FinishBy = Millis(e.StartedAt.Add(e.StartToFinish))
+	}
+}
+
+// late reports whether StartToFinish is over at the given time.
+func (e *Execution) late(at time.Time) bool { return !e.FinishBy.IsZero() && !at.Before(e.FinishBy) }
+
+// tooLong is the failure of an execution that took longer than StartToFinish; last is what its last attempt
+// came to, if anything.
+func tooLong(e *Execution, last string) *Failure {
+	text := fmt.Sprintf("start-to-finish timeout of %s is over", e.StartToFinish)
+	if last != "" {
+		text += ", or would be at the next attempt; the last one: " + last
+	}
+	return newFailure(CodeStartToFinish, text, "")
 }
 
 // ready puts the execution back among those that wait for an executor.
@@ -123,9 +146,14 @@ func (ev ExpireLease) apply(e *Execution, now time.Time) string {
 		e.entry(QueueFinished, now)
 		return ""
 	}
+	e.startClock()
 	e.Recoveries++
-	if e.Recoveries > ev.MaxRecoveries {
+	switch {
+	case e.Recoveries > ev.MaxRecoveries:
 		e.finish(StatusFailed, crashed(e.Recoveries), now, false)
+		return ""
+	case e.late(now):
+		e.finish(StatusTimedOut, tooLong(e, ""), now, false)
 		return ""
 	}
 	e.Attempts--
@@ -158,6 +186,46 @@ func (ev Wake) apply(e *Execution, now time.Time) string {
 	}
 	e.finish(status, ev.Failure, now, false)
 	return ""
+}
+
+// Adopt puts a sleeper in the place of a wake-up that was kept for it, which ends the sleep at once. A wake-up
+// that is too old, or no longer kept, gives way to whatever comes: a sleeper, or another wake-up.
+type Adopt struct{ Sleeper *Execution }
+
+func (Adopt) name() string   { return "adopt" }
+func (Adopt) from() []Status { return []Status{StatusCompleted, StatusFailed} }
+
+func (ev Adopt) apply(e *Execution, now time.Time) string {
+	kept := *e
+	fresh := kept.ExpiresAt.After(now)
+	switch {
+	case !kept.Kept:
+		return "it is no kept wake-up"
+	case fresh && ev.Sleeper.Kept:
+		return "a wake-up is kept already"
+	case fresh && kept.TaskID != ev.Sleeper.TaskID:
+		return fmt.Sprintf("the wake-up is one of task %s, not %s", kept.TaskID, ev.Sleeper.TaskID)
+	}
+	*e = *ev.Sleeper.clone()
+	e.Rev = kept.Rev
+	if fresh {
+		e.Output = kept.Output
+		e.finish(kept.Status, kept.Failure, now, false)
+	}
+	return ""
+}
+
+// newKept returns the record of a wake-up that came before its sleeper.
+func newKept(id, taskID, key string, w Wake, now time.Time, keep time.Duration) *Execution {
+	e := NewExecution(id, Spec{TaskID: taskID, SleepKey: key}, now)
+	e.Kept, e.ExpiresAt = true, Millis(now.Add(keep))
+	e.Status, e.Output, e.Failure = StatusCompleted, w.Output, w.Failure
+	if w.Failure != nil {
+		e.Status = StatusFailed
+	}
+	e.FinishedAt = e.CreatedAt
+	e.close(e.CreatedAt)
+	return e
 }
 
 // ExpireSleep ends a sleep that nobody ended in time. running -> timed_out.

@@ -1,15 +1,24 @@
 package core
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
-// CommitChildren commits a parent to its children. running -> waiting_for_children. It is due for the check
-// that all children exist at CheckAt; with no children it is due at once.
+// CommitChildren commits a parent to its children, or to the steps of a sequence up to Step. running ->
+// waiting_for_children. It is due for the check that all of them exist at CheckAt; with no children it is due at
+// once.
 type CommitChildren struct {
 	ExecutorID string
 	RunOutput  Payload
 	Nonce      string // of the family
 	Size       int
 	Manifest   Payload
+	Sequential bool
+	Loop       bool
+	Step       int
+	Sleepers   bool
 	CheckAt    time.Time
 }
 
@@ -20,13 +29,15 @@ func (ev CommitChildren) apply(e *Execution, now time.Time) string {
 	if reason := e.holder(ev.ExecutorID); reason != "" {
 		return reason
 	}
+	e.startClock()
 	e.Status, e.WaitingForChildrenAt = StatusWaitingForChildren, now
 	e.ExecutorID, e.ExpiresAt, e.Failure = "", time.Time{}, nil
 	e.RunOutput = ev.RunOutput
 	e.Family = &Family{
 		Nonce: ev.Nonce, Size: ev.Size, Manifest: ev.Manifest, Spawned: ev.Size == 0, Processing: ProcessingIdle,
+		Sequential: ev.Sequential, Loop: ev.Loop, Step: ev.Step, Sleepers: ev.Sleepers,
 	}
-	due := ev.CheckAt
+	due := e.by(ev.CheckAt)
 	if ev.Size == 0 {
 		due = now
 	}
@@ -34,27 +45,154 @@ func (ev CommitChildren) apply(e *Execution, now time.Time) string {
 	return ""
 }
 
-// ChildrenSpawned tells that every committed child, or the committed finalize task, exists. The parent then
-// needs no entry, unless all are counted already: it is due at once then.
-type ChildrenSpawned struct{}
+// by returns at, or the end of StartToFinish where that comes before.
+func (e *Execution) by(at time.Time) time.Time {
+	if e.late(at) {
+		return e.FinishBy
+	}
+	return at
+}
+
+// CommitStep commits a sequence to its next step, the step before being finished, which it counts as well.
+// waiting_for_children -> waiting_for_children. The entry of the last check, if it is still in queue parent and not
+// due before KeepUntil, stays as it is, which costs no index write; else the check that the step exists is due at
+// CheckAt.
+type CommitStep struct {
+	ExecutorID string
+	Finished   int // index of the step that is finished
+	Manifest   Payload
+	Sleepers   bool
+	KeepUntil  time.Time
+	CheckAt    time.Time
+}
+
+func (CommitStep) name() string   { return "commit_step" }
+func (CommitStep) from() []Status { return []Status{StatusWaitingForChildren} }
+
+func (ev CommitStep) apply(e *Execution, _ time.Time) string {
+	if reason := e.endStep(ev.Finished, ev.ExecutorID); reason != "" {
+		return reason
+	}
+	f := e.Family
+	if f.Step+1 >= f.Size {
+		return fmt.Sprintf("step %d is the last", f.Step)
+	}
+	f.Step, f.StepDone, f.Spawned = f.Step+1, false, false
+	f.Manifest, f.Sleepers = ev.Manifest, f.Sleepers || ev.Sleepers
+	if e.Queue != QueueParent || e.DueAt.Before(ev.KeepUntil) {
+		e.releaseChildren(e.by(ev.CheckAt))
+	}
+	return ""
+}
+
+// endStep counts the step of a sequence that is under way. The reason is empty when executor may do so.
+func (e *Execution) endStep(step int, executor string) (reason string) {
+	switch f := e.Family; {
+	case !f.Sequential:
+		return "its children are no steps"
+	case f.Step != step:
+		return fmt.Sprintf("step %d is under way", f.Step)
+	case f.Processing == ProcessingProcessing:
+		if reason := e.holder(executor); reason != "" {
+			return reason
+		}
+	}
+	e.Family.StepDone = true
+	return ""
+}
+
+// EndSequence ends a sequence whose step, which it counts as well, is the last one or did not complete.
+// waiting_for_children -> completed, or failed when Failure is not nil.
+type EndSequence struct {
+	ExecutorID string
+	Finished   int // index of the step that is finished
+	Output     Payload
+	Failure    *Failure
+}
+
+func (EndSequence) name() string   { return "end_sequence" }
+func (EndSequence) from() []Status { return []Status{StatusWaitingForChildren} }
+
+func (ev EndSequence) apply(e *Execution, now time.Time) string {
+	if reason := e.endStep(ev.Finished, ev.ExecutorID); reason != "" {
+		return reason
+	}
+	leased := e.endFamily(now)
+	status := StatusCompleted
+	if ev.Failure != nil {
+		status = StatusFailed
+	} else {
+		e.Output = ev.Output
+	}
+	e.finish(status, ev.Failure, now, leased)
+	return ""
+}
+
+// ExpireFamily ends a parent that took longer than StartToFinish. Both waiting statuses -> timed_out.
+type ExpireFamily struct{ ExecutorID string }
+
+func (ExpireFamily) name() string   { return "expire_family" }
+func (ExpireFamily) from() []Status { return waiting() }
+
+func (ev ExpireFamily) apply(e *Execution, now time.Time) string {
+	if !e.late(now) {
+		return "its start-to-finish timeout is not over"
+	}
+	if e.Family.Processing == ProcessingProcessing {
+		if reason := e.holder(ev.ExecutorID); reason != "" {
+			return reason
+		}
+	}
+	leased := e.endFamily(now)
+	e.finish(StatusTimedOut, tooLong(e, ""), now, leased)
+	return ""
+}
+
+// ChildrenSpawned tells that every committed child, or the committed finalize task, exists, and counts units of finished
+// children. The parent then needs no entry before the end of StartToFinish, unless all are counted: it is due at once
+// then.
+type ChildrenSpawned struct{ Units []int }
 
 func (ChildrenSpawned) name() string   { return "children_spawned" }
 func (ChildrenSpawned) from() []Status { return waiting() }
 
-func (ChildrenSpawned) apply(e *Execution, now time.Time) string {
+func (ev ChildrenSpawned) apply(e *Execution, now time.Time) string {
+	known := e.Family.Spawned
+	e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
 	switch {
-	case e.Family.Spawned:
+	case known:
 		return "that is known"
 	case e.Family.Processing == ProcessingProcessing && e.AllCounted():
 		return "its finished children are being processed"
 	}
 	e.Family.Spawned, e.Family.Processing = true, ProcessingIdle
 	e.Family.ProcessingExpiresAt, e.ExecutorID = time.Time{}, ""
-	if e.AllCounted() {
+	switch {
+	case e.AllCounted():
 		e.entry(QueueParent, now)
-	} else {
+	case !e.FinishBy.IsZero():
+		e.entry(QueueParent, e.FinishBy)
+	default:
 		e.entry(QueueNone, time.Time{})
 	}
+	return ""
+}
+
+// PostponeCheck makes the check that all children exist due later, while the executor that committed them is still
+// making them. It keeps its status.
+type PostponeCheck struct{ CheckAt time.Time }
+
+func (PostponeCheck) name() string   { return "postpone_check" }
+func (PostponeCheck) from() []Status { return []Status{StatusWaitingForChildren} }
+
+func (ev PostponeCheck) apply(e *Execution, _ time.Time) string {
+	switch {
+	case e.Family.Spawned:
+		return "its children exist"
+	case e.Queue != QueueParent || e.AllCounted():
+		return "the check is due or under way"
+	}
+	e.entry(QueueParent, e.by(ev.CheckAt))
 	return ""
 }
 
@@ -71,7 +209,14 @@ func (CountChildren) from() []Status { return waiting() }
 
 func (ev CountChildren) apply(e *Execution, now time.Time) string {
 	complete := e.AllCounted()
-	e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
+	if e.Family.Sequential && len(ev.Units) > 0 {
+		if e.Family.StepDone || !slices.Contains(ev.Units, e.Family.Step) {
+			return "that is known"
+		}
+		e.Family.StepDone = true
+	} else {
+		e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
+	}
 	if ev.Finalize && e.Family.FinalizeTaskID != "" {
 		e.Family.FinalizeCounted = true
 	}
@@ -172,7 +317,10 @@ func (e *Execution) endFamily(now time.Time) (leased bool) {
 // movable returns why the parent may not go past its children yet; empty when it may. An executor needs no
 // lease to move it on: the revision decides between two of them. But nobody moves on what another one holds.
 func (e *Execution) movable(executor string) string {
-	if !e.AllCounted() {
+	switch {
+	case e.Family.Sequential:
+		return "its children are steps"
+	case !e.AllCounted():
 		return "a child is not counted"
 	}
 	if e.Family.Processing == ProcessingProcessing {
@@ -181,14 +329,18 @@ func (e *Execution) movable(executor string) string {
 	return ""
 }
 
-// CompleteFamily ends a parent without finalize once all children are counted. waiting_for_children ->
-// completed.
-type CompleteFamily struct{ ExecutorID string }
+// CompleteFamily ends a parent without finalize once all children are counted, the given units included.
+// waiting_for_children -> completed.
+type CompleteFamily struct {
+	ExecutorID string
+	Units      []int
+}
 
 func (CompleteFamily) name() string   { return "complete_family" }
 func (CompleteFamily) from() []Status { return []Status{StatusWaitingForChildren} }
 
 func (ev CompleteFamily) apply(e *Execution, now time.Time) string {
+	e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
 	if reason := e.movable(ev.ExecutorID); reason != "" {
 		return reason
 	}
@@ -217,22 +369,28 @@ func (ev FinishFamily) apply(e *Execution, now time.Time) string {
 	}
 	leased := e.endFamily(now)
 	status := StatusCompleted
-	if ev.Failure != nil {
-		status = StatusFinalizeFailed
-	} else {
+	switch {
+	case ev.Failure == nil:
 		e.Output = ev.Output
+	case ev.Failure.Code == CodeStartToFinish:
+		status = StatusTimedOut
+	default:
+		status = StatusFinalizeFailed
 	}
 	e.RunOutput = Payload{}
 	e.finish(status, ev.Failure, now, leased)
 	return ""
 }
 
-// CommitFinalize commits a parent to its finalize task. waiting_for_children -> waiting_for_finalize. An entry
-// that a sweep's claim put elsewhere is due for the check that the finalize execution exists at CheckAt; one that
-// is in queue parent stays as it is, which costs no index write.
+// CommitFinalize commits a parent to its finalize task once all children are counted, the given units included.
+// waiting_for_children -> waiting_for_finalize. The check that the finalize execution exists is due at CheckAt, or,
+// where the parent's entry is in queue parent and not due before KeepUntil, when that is due, which costs no index
+// write.
 type CommitFinalize struct {
 	ExecutorID string
 	TaskID     string
+	Units      []int
+	KeepUntil  time.Time
 	CheckAt    time.Time
 }
 
@@ -240,13 +398,14 @@ func (CommitFinalize) name() string   { return "commit_finalize" }
 func (CommitFinalize) from() []Status { return []Status{StatusWaitingForChildren} }
 
 func (ev CommitFinalize) apply(e *Execution, now time.Time) string {
+	e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
 	if reason := e.movable(ev.ExecutorID); reason != "" {
 		return reason
 	}
 	e.Status, e.WaitingForFinalizeAt = StatusWaitingForFinalize, now
 	e.Family.FinalizeTaskID, e.Family.Spawned = ev.TaskID, false
-	if e.Queue != QueueParent {
-		e.releaseChildren(ev.CheckAt)
+	if e.Queue != QueueParent || e.DueAt.Before(ev.KeepUntil) {
+		e.releaseChildren(e.by(ev.CheckAt))
 	}
 	return ""
 }

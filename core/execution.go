@@ -17,11 +17,21 @@ type Execution struct {
 	Parent *Parent
 	// SleepKey is the caller's unique key of a sleeping task; empty otherwise.
 	SleepKey string
+	// SleepRound is how many redriven executions slept under the same key before this one.
+	SleepRound int
+	// Kept marks a wake-up that came before its sleeper and waits for it until ExpiresAt. It is no execution yet.
+	Kept bool
+	// RedriveOf is the id of the execution whose finished work this one takes over; empty for none.
+	RedriveOf string
 
-	Retry   RetryPolicy
-	Timeout time.Duration // of one attempt, or of the sleep
-	Delay   time.Duration // between creation and the first attempt
-	Input   Payload
+	Retry           RetryPolicy
+	Timeout         time.Duration // of one attempt, or of the sleep
+	ScheduleToStart time.Duration // how long an attempt may wait for an executor; 0 for ever
+	StartToFinish   time.Duration // from the first attempt's start to the end, children included; 0 for ever
+	Delay           time.Duration // between creation and the first attempt
+	Input           Payload
+	// Source names where the input is kept when Input is empty.
+	Source Source
 
 	Status     Status
 	ExecutorID string // who holds, or last held, the lease
@@ -31,6 +41,8 @@ type Execution struct {
 	UnknownSince time.Time
 	RunOutput    Payload // what a parent's run returned, while its family is at work and where it is the output
 	Output       Payload
+	// OutputOf is the id of the execution whose output this one has, which was born completed; empty otherwise.
+	OutputOf string
 	// Failure is why the execution did not complete; before its end, why the last attempt failed.
 	Failure *Failure
 
@@ -38,6 +50,7 @@ type Execution struct {
 	StartAt              time.Time // when the next attempt may start
 	StartedAt            time.Time
 	ExpiresAt            time.Time // the end of the lease, or of the sleep
+	FinishBy             time.Time // the end of StartToFinish, known once the first attempt is over
 	WaitingForChildrenAt time.Time
 	WaitingForFinalizeAt time.Time
 	FinishedAt           time.Time
@@ -55,6 +68,12 @@ type Execution struct {
 	Queue Queue
 	DueAt time.Time
 
+	// WriteUnits is what the writes of this execution alone were billed at so far, in write request units, by a store that is
+	// billed by the write; 0 in a record that does not know, such as one that was made here and not read. It leaves out
+	// refused writes, what its children took, and the counting of a family of more than CountDirect children beside the
+	// record.
+	WriteUnits int
+
 	Rev   int64  // raised by every write but the counting union
 	Nonce string // of the last write
 }
@@ -65,8 +84,15 @@ type Parent struct {
 	TaskID string
 	// Index is the child's place among its siblings, from 0; FinalizeIndex for the finalize task.
 	Index int
-	// Siblings is how many children the family has, this one included; 0 for the finalize task.
+	// Siblings is how many children the family has, this one included; 0 for the finalize task and for a step of
+	// a sequence.
 	Siblings int
+}
+
+// Source names an execution that has what another one is given, so that it is not stored twice.
+type Source struct {
+	ExecutionID string // empty for none
+	Output      bool   // its output and not its input
 }
 
 // FinalizeIndex is the place of a finalize task below its parent.
@@ -119,6 +145,16 @@ func (e *Execution) Clone() *Execution {
 	return c
 }
 
+// WithoutKept sets those of the records to nil that are kept wake-ups, and returns them.
+func WithoutKept(records []*Execution) []*Execution {
+	for i, e := range records {
+		if e != nil && e.Kept {
+			records[i] = nil
+		}
+	}
+	return records
+}
+
 // Sleeping reports whether the execution is of a sleeping task.
 func (e *Execution) Sleeping() bool { return e.SleepKey != "" }
 
@@ -139,10 +175,14 @@ func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 // milliseconds.
 func NewExecution(id string, spec Spec, now time.Time) *Execution {
 	now = Millis(now)
-	spec.Timeout, spec.Delay = spec.Timeout.Truncate(time.Millisecond), spec.Delay.Truncate(time.Millisecond)
+	for _, d := range []*time.Duration{&spec.Timeout, &spec.Delay, &spec.ScheduleToStart, &spec.StartToFinish} {
+		*d = d.Truncate(time.Millisecond)
+	}
 	e := &Execution{
-		ID: id, TaskID: spec.TaskID, RootID: id, SleepKey: spec.SleepKey,
-		Retry: spec.Retry, Timeout: spec.Timeout, Delay: spec.Delay, Input: Payload{Data: spec.Input},
+		ID: id, TaskID: spec.TaskID, RootID: id, SleepKey: spec.SleepKey, SleepRound: spec.SleepRound,
+		RedriveOf: spec.RedriveOf, Retry: spec.Retry, Timeout: spec.Timeout, Delay: spec.Delay,
+		ScheduleToStart: spec.ScheduleToStart, StartToFinish: spec.StartToFinish,
+		Input: Payload{Data: spec.Input}, Source: spec.Source,
 		Status: StatusReady, CloseStatus: CloseIdle,
 		CreatedAt: now, StartAt: now.Add(spec.Delay), UpdatedAt: now,
 		Queue: QueueReady, DueAt: now.Add(spec.Delay), Rev: 1,
@@ -151,15 +191,26 @@ func NewExecution(id string, spec Spec, now time.Time) *Execution {
 		e.Status, e.StartedAt, e.ExpiresAt = StatusRunning, now, e.StartAt.Add(spec.Timeout)
 		e.Queue, e.DueAt = QueueSleeping, e.ExpiresAt
 	}
+	if spec.OutputOf != "" {
+		e.OutputOf, e.Status, e.FinishedAt = spec.OutputOf, StatusCompleted, now
+		e.close(now)
+	}
 	return e
 }
 
 // Spec is what is needed to make an execution: the part of a record that its creator decides.
 type Spec struct {
-	TaskID   string
-	Input    []byte
-	Retry    RetryPolicy
-	Timeout  time.Duration
-	Delay    time.Duration
-	SleepKey string
+	TaskID          string
+	Input           []byte
+	Source          Source
+	Retry           RetryPolicy
+	Timeout         time.Duration
+	ScheduleToStart time.Duration
+	StartToFinish   time.Duration
+	Delay           time.Duration
+	SleepKey        string
+	SleepRound      int
+	RedriveOf       string
+	// OutputOf makes the execution be born completed: see Execution.OutputOf.
+	OutputOf string
 }

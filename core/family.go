@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -20,8 +21,19 @@ type Family struct {
 	Nonce string
 	// Size is how many children are committed.
 	Size int
-	// Manifest is what is needed to make the children (see EncodeManifest).
+	// Manifest is what is needed to make the children (see EncodeManifest). Of a loop it holds the present
+	// iteration alone.
 	Manifest Payload
+	// Sequential tells that the children run one after the other: only those up to Step are committed.
+	Sequential bool
+	// Loop tells that the sequence is a loop: its children are iterations of one task.
+	Loop bool
+	// Step is the index of the last committed child of a sequence.
+	Step int
+	// StepDone tells that the child at Step is known to be finished.
+	StepDone bool
+	// Sleepers tells that children may sleep: such a child has the id of its key, not one of this family.
+	Sleepers bool
 	// Spawned is false while committed children, or the committed finalize task, may not all exist.
 	Spawned bool
 	// Counted holds the units of the children that are known to be finished, ascending: the children's indexes
@@ -69,6 +81,8 @@ func (e *Execution) AllCounted() bool {
 		return true
 	case e.Status == StatusWaitingForFinalize:
 		return e.Family.FinalizeCounted
+	case e.Family.Sequential:
+		return e.Family.StepDone
 	}
 	return len(e.Family.Counted) >= Units(e.Family.Size) &&
 		(e.Family.FinalizeTaskID == "" || e.Family.FinalizeCounted)
@@ -80,6 +94,12 @@ func (e *Execution) ActiveChildren() int {
 	f := e.Family
 	if f == nil {
 		return 0
+	}
+	if f.Sequential {
+		if f.StepDone {
+			return 0
+		}
+		return 1
 	}
 	n := f.Size
 	for _, unit := range f.Counted {
@@ -100,23 +120,144 @@ func (e *Execution) ChildID(i int) string {
 	return deriveID("c.", e.ID, e.Family.Nonce, strconv.Itoa(i))
 }
 
-// ChildIDs returns the ids of the children in order, without the finalize task's. It is empty for an
-// execution without a family.
-func (e *Execution) ChildIDs() []string {
-	if e.Family == nil {
+// ChildIndexes returns the indexes of the committed children in order, with FinalizeIndex last when the finalize
+// execution is committed. It is empty for an execution without a family.
+func (e *Execution) ChildIndexes() []int {
+	f := e.Family
+	if f == nil {
 		return nil
 	}
-	ids := make([]string, e.Family.Size)
-	for i := range ids {
-		ids[i] = e.ChildID(i)
+	n := f.Size
+	if f.Sequential {
+		n = f.Step + 1
 	}
-	return ids
+	indexes := make([]int, n, n+1)
+	for i := range indexes {
+		indexes[i] = i
+	}
+	if f.FinalizeTaskID != "" {
+		indexes = append(indexes, FinalizeIndex)
+	}
+	return indexes
 }
 
-// SleepID returns the id of the execution that sleeps under a unique key.
-func SleepID(key string) string { return deriveID("s.", key) }
+// openIndexes is ChildIndexes without the steps of a sequence that are known to exist and to be finished.
+func (e *Execution) openIndexes() []int {
+	indexes := e.ChildIndexes()
+	if f := e.Family; f != nil && f.Sequential && (f.Spawned || e.RedriveOf == "") {
+		indexes = indexes[f.Step:]
+	}
+	return indexes
+}
 
-// DerivedID reports whether the id was derived by ChildID or SleepID. No id that a caller may choose is.
+// Reader is the part of a Store that reads records.
+type Reader interface {
+	Get(ctx context.Context, ids []string, filter Filter) ([]*Execution, error)
+	Load(ctx context.Context, payloads ...*Payload) error
+}
+
+// ReadChildren reads a parent's committed children at the given indexes, in that order; nil stands for one that
+// does not exist. A sleeping child is found under its key, or, where that was taken, under its derived id.
+func ReadChildren(ctx context.Context, r Reader, parent *Execution, indexes []int) ([]*Execution, error) {
+	var specs []Spec
+	if parent.Family != nil && parent.Family.Sleepers {
+		var err error
+		if specs, err = readManifest(ctx, r, parent); err != nil {
+			return nil, err
+		}
+	}
+	ids := make([]string, len(indexes))
+	for n, i := range indexes {
+		ids[n] = parent.ChildID(i)
+	}
+	sleepers := map[int]int{} // by place in ids
+	for n, i := range indexes {
+		if spec, ok := parent.specAt(specs, i); ok && spec.SleepKey != "" {
+			sleepers[len(ids)] = n
+			ids = append(ids, sleepID(spec.SleepKey, spec.SleepRound))
+		}
+	}
+	found, err := r.Get(ctx, ids, Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for at, n := range sleepers {
+		if s := found[at]; s != nil && found[n] == nil && s.childOf(parent, indexes[n]) {
+			found[n] = s
+		}
+	}
+	return found[:len(indexes)], nil
+}
+
+// MissingChildren returns the indexes of the parent's committed children that do not exist, ascending, with
+// FinalizeIndex first.
+func MissingChildren(ctx context.Context, r Reader, parent *Execution) ([]int, error) {
+	indexes := parent.openIndexes()
+	children, err := ReadChildren(ctx, r, parent, indexes)
+	if err != nil {
+		return nil, err
+	}
+	var missing []int
+	for n, i := range indexes {
+		if children[n] == nil {
+			missing = append(missing, i)
+		}
+	}
+	slices.Sort(missing)
+	return missing, nil
+}
+
+// readManifest reads the specs of a parent's children; a parent of none has no manifest.
+func readManifest(ctx context.Context, r Reader, parent *Execution) ([]Spec, error) {
+	manifest := parent.Family.Manifest
+	if manifest.IsZero() {
+		return nil, nil
+	}
+	if err := r.Load(ctx, &manifest); err != nil {
+		return nil, err
+	}
+	specs, err := DecodeManifest(manifest.Data)
+	if err != nil {
+		return nil, fmt.Errorf("execution %s: %w", parent.ID, err)
+	}
+	return specs, nil
+}
+
+// specAt returns the spec of the child at index i. The manifest of a loop ends with its present iteration.
+func (e *Execution) specAt(specs []Spec, i int) (Spec, bool) {
+	if e.Family.Loop {
+		i += len(specs) - 1 - e.Family.Step
+	}
+	if i < 0 || i >= len(specs) {
+		return Spec{}, false
+	}
+	return specs[i], true
+}
+
+// childOf reports whether the execution is the parent's child at index i.
+func (e *Execution) childOf(parent *Execution, i int) bool {
+	return e.Parent != nil && e.Parent.ID == parent.ID && e.Parent.Index == i
+}
+
+// SleepID returns the id of the execution that sleeps under a unique key, the first of them where some were
+// redriven.
+func SleepID(key string) string { return sleepID(key, 0) }
+
+func sleepID(key string, round int) string {
+	if round == 0 {
+		return deriveID("s.", key)
+	}
+	return deriveID("s.", key, strconv.Itoa(round))
+}
+
+// KeyID returns the id of the execution that was enqueued with an idempotency key.
+func KeyID(key string) string { return deriveID("k.", key) }
+
+// RedriveID returns the id of the execution that redrives another one.
+func RedriveID(id string) string { return deriveID("r.", id) }
+
+// DerivedID reports whether the id is one that children have: derived from a parent or from a sleeper's key. No
+// id that a caller may choose is.
 func DerivedID(id string) bool { return strings.HasPrefix(id, "c.") || strings.HasPrefix(id, "s.") }
 
 // idEncoding has lower-case letters and digits only.
@@ -146,29 +287,37 @@ func randomText(n int) string {
 // manifestEntry is the persisted form of a child's spec. An input that is JSON is kept as it is, any other as
 // base64.
 type manifestEntry struct {
-	TaskID   string          `json:"t"`
-	JSON     json.RawMessage `json:"i,omitempty"`
-	Bytes    []byte          `json:"b,omitempty"`
-	Retry    *RetryPolicy    `json:"r,omitempty"`
-	Timeout  int64           `json:"m"`
-	Delay    int64           `json:"d,omitempty"`
-	SleepKey string          `json:"k,omitempty"`
+	TaskID          string          `json:"t"`
+	JSON            json.RawMessage `json:"i,omitempty"`
+	Bytes           []byte          `json:"b,omitzero"`
+	Retry           *RetryPolicy    `json:"r,omitempty"`
+	Timeout         int64           `json:"m"`
+	ScheduleToStart int64           `json:"q,omitempty"`
+	StartToFinish   int64           `json:"f,omitempty"`
+	Delay           int64           `json:"d,omitempty"`
+	SleepKey        string          `json:"k,omitempty"`
+	SleepRound      int             `json:"kr,omitempty"`
+	RedriveOf       string          `json:"ro,omitempty"`
+	OutputOf        string          `json:"o,omitempty"`
 }
 
-// EncodeManifest encodes the specs of a family's children.
+// EncodeManifest encodes the specs of a family's children, without their sources.
 func EncodeManifest(specs []Spec) ([]byte, error) {
 	entries := make([]manifestEntry, len(specs))
 	for i, s := range specs {
 		m := manifestEntry{
-			TaskID: s.TaskID, SleepKey: s.SleepKey,
+			TaskID: s.TaskID, SleepKey: s.SleepKey, SleepRound: s.SleepRound, RedriveOf: s.RedriveOf, OutputOf: s.OutputOf,
 			Timeout: s.Timeout.Milliseconds(), Delay: s.Delay.Milliseconds(),
+			ScheduleToStart: s.ScheduleToStart.Milliseconds(), StartToFinish: s.StartToFinish.Milliseconds(),
 		}
 		if s.Retry != (RetryPolicy{}) {
 			m.Retry = &s.Retry
 		}
-		if compactJSON(s.Input) {
+		switch {
+		case s.Input == nil:
+		case compactJSON(s.Input):
 			m.JSON = s.Input
-		} else {
+		default:
 			m.Bytes = s.Input
 		}
 		entries[i] = m
@@ -200,9 +349,12 @@ func DecodeManifest(data []byte) ([]Spec, error) {
 	specs := make([]Spec, len(entries))
 	for i, m := range entries {
 		s := Spec{
-			TaskID: m.TaskID, SleepKey: m.SleepKey, Input: m.Bytes,
-			Timeout: time.Duration(m.Timeout) * time.Millisecond,
-			Delay:   time.Duration(m.Delay) * time.Millisecond,
+			TaskID: m.TaskID, SleepKey: m.SleepKey, SleepRound: m.SleepRound, RedriveOf: m.RedriveOf, OutputOf: m.OutputOf,
+			Input:           m.Bytes,
+			Timeout:         time.Duration(m.Timeout) * time.Millisecond,
+			Delay:           time.Duration(m.Delay) * time.Millisecond,
+			ScheduleToStart: time.Duration(m.ScheduleToStart) * time.Millisecond,
+			StartToFinish:   time.Duration(m.StartToFinish) * time.Millisecond,
 		}
 		if m.JSON != nil {
 			s.Input = m.JSON
@@ -217,10 +369,14 @@ func DecodeManifest(data []byte) ([]Spec, error) {
 
 // newChild returns the first record of the parent's child at index i, which may be FinalizeIndex.
 func newChild(parent *Execution, i int, spec Spec, now time.Time) *Execution {
-	child := NewExecution(parent.ChildID(i), spec, now)
+	id := parent.ChildID(i)
+	if spec.SleepKey != "" {
+		id = sleepID(spec.SleepKey, spec.SleepRound)
+	}
+	child := NewExecution(id, spec, now)
 	child.RootID = parent.RootID
 	child.Parent = &Parent{ID: parent.ID, TaskID: parent.TaskID, Index: i}
-	if i != FinalizeIndex {
+	if i != FinalizeIndex && !parent.Family.Sequential {
 		child.Parent.Siblings = parent.Family.Size
 	}
 	return child

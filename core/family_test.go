@@ -498,3 +498,28 @@ func TestParentsThatAFailingSweepClaimedGoOn(t *testing.T) {
 		w.checkClosed()
 	})
 }
+
+// The finalize execution of a parent of no children is made without a manifest, which there is none of: closing such a
+// parent, cancelled before that execution was put, once failed for ever.
+func TestACancelledParentOfNoChildrenIsClosedThoughItsFinalizeIsNotPut(t *testing.T) {
+	t.Parallel()
+	finalize := core.NewTask("finalize", func(_ context.Context, r core.Results[int]) (int, error) { return r.Output, nil }, core.TaskOptions{})
+	parent := core.NewParentTaskWithFinalizeTask("parent", func(_ context.Context, n int) (int, []core.Child, error) {
+		return n, nil, nil
+	}, finalize, core.TaskOptions{})
+	inIdleWorld(t, []core.Definition{parent, finalize}, func(w *world) {
+		h := enqueue(w, parent, 1)
+		e := w.update(w.claim(h.ID()), core.CommitChildren{ExecutorID: "dead", RunOutput: core.Payload{Data: []byte("1")}, Nonce: "n"})
+		e = w.update(e, core.CommitFinalize{TaskID: "finalize", CheckAt: time.Now().Add(10 * time.Second)})
+		if err := h.Cancel(w.ctx, "no"); err != nil {
+			t.Fatal(err)
+		}
+		stop := w.start()
+		w.settle()
+		stop()
+		if f := w.get(e.ChildID(core.FinalizeIndex)); f.Status != core.StatusCancelled {
+			t.Errorf("the finalize execution is %s", f.Status)
+		}
+		w.checkClosed()
+	})
+}

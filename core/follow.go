@@ -14,19 +14,43 @@ import (
 type follower struct {
 	writer
 	count *counter
-	// moveOn takes a parent past its children; nil leaves that to the executors, who know the tasks.
-	moveOn func(ctx context.Context, parent *Execution) error
+	// moveOn takes a parent past its children, or returns errLeft; nil leaves that to the executors, who know the
+	// tasks. last is the child that was finished last where it is at hand; else nil.
+	moveOn func(ctx context.Context, parent, last *Execution) error
+	// parentOf returns the record of a step's parent as it was last seen; nil when that is not known.
+	parentOf func(step *Execution) *Execution
 }
 
 // followUp does all that is left to do for a finished execution.
 func (f *follower) followUp(ctx context.Context, e *Execution) error {
-	if e.CloseStatus == CloseClosed {
-		return nil
-	}
 	if e.CloseStatus == CloseIdle && e.Counts() {
 		if err := f.tellParent(ctx, e); err != nil {
 			return fmt.Errorf("tell the parent of execution %s: %w", e.ID, err)
 		}
+	}
+	return f.endBelow(ctx, e)
+}
+
+// followUpSiblings is followUp for finished children of one parent, which are told to it together.
+func (f *follower) followUpSiblings(ctx context.Context, siblings []*Execution) error {
+	uncounted := slices.DeleteFunc(slices.Clone(siblings), func(e *Execution) bool { return e.CloseStatus != CloseIdle })
+	if len(uncounted) > 0 {
+		if err := f.countOnParent(ctx, uncounted...); err != nil {
+			return fmt.Errorf("tell the parent of %d executions, %s the first: %w", len(uncounted), uncounted[0].ID, err)
+		}
+	}
+	return inParallel(ctx, siblings, func(ctx context.Context, e *Execution) error {
+		if err := f.endBelow(ctx, e); !errors.Is(err, ErrConflict) {
+			return err
+		}
+		return nil // somebody else is at it
+	})
+}
+
+// endBelow ends what is left below a finished execution, and closes it.
+func (f *follower) endBelow(ctx context.Context, e *Execution) error {
+	if e.CloseStatus == CloseClosed {
+		return nil
 	}
 	if e.hasActiveChildren() {
 		if err := f.cancelChildren(ctx, e); err != nil {
@@ -47,14 +71,54 @@ func (f *follower) closed(ctx context.Context, e *Execution) error {
 
 // tellParent counts a finished child on its parent, and moves the parent on when it was the last.
 func (f *follower) tellParent(ctx context.Context, child *Execution) error {
-	if child.Parent.Index == FinalizeIndex {
+	switch {
+	case child.Parent.Index == FinalizeIndex:
 		return f.endFinalize(ctx, child)
+	case child.Parent.Siblings == 0 && f.moveOn != nil:
+		return f.endStep(ctx, child)
 	}
-	parent, err := f.count.add(ctx, child)
+	return f.countOnParent(ctx, child)
+}
+
+// countOnParent counts finished children, which are no steps, on their parent, and moves it on when they were the last.
+func (f *follower) countOnParent(ctx context.Context, children ...*Execution) error {
+	parent, err := f.count.add(ctx, children...)
 	if err != nil || parent == nil || !parent.Status.waiting() || !parent.AllCounted() || f.moveOn == nil {
 		return err
 	}
-	return f.moveOn(ctx, parent)
+	if err := f.moveOn(ctx, parent, children[len(children)-1]); !errors.Is(err, errLeft) {
+		return err
+	}
+	return nil
+}
+
+// errLeft is what moveOn returns when it is not up to this executor to take a parent past its children.
+var errLeft = errors.New("left to another executor")
+
+// endStep takes a sequence past a finished step; the write that does so counts the step as well. Where that is left
+// to another executor, the step is counted alone.
+func (f *follower) endStep(ctx context.Context, step *Execution) error {
+	parent := f.parentOf(step)
+	if parent == nil {
+		var err error
+		parent, err = getOne(ctx, f.store, step.Parent.ID)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch p := parent.Family; {
+	case !parent.Status.waiting() || p.Sequential && (p.Step != step.Parent.Index || p.StepDone):
+		return nil
+	case p.Sequential:
+		if err := f.moveOn(ctx, parent, step); !errors.Is(err, errLeft) {
+			return err
+		}
+	}
+	_, err := f.count.add(ctx, step)
+	return err
 }
 
 // endFinalize ends a parent as its finalize execution ended.
@@ -99,13 +163,9 @@ func (f *follower) cancelChildren(ctx context.Context, parent *Execution) error 
 			return err
 		}
 	}
-	ids := parent.ChildIDs()
-	if parent.Family.FinalizeTaskID != "" {
-		ids = append(ids, parent.ChildID(FinalizeIndex))
-	}
 	var errs []error
-	for ids := range slices.Chunk(ids, 100) {
-		children, err := f.store.Get(ctx, ids, Filter{})
+	for indexes := range slices.Chunk(parent.openIndexes(), 100) {
+		children, err := ReadChildren(ctx, f.store, parent, indexes)
 		if err != nil {
 			return err
 		}
@@ -137,63 +197,116 @@ func (f *follower) cancelChild(ctx context.Context, parent, child *Execution) er
 	return f.closed(ctx, after)
 }
 
-// insertCancelled puts children in as cancelled and closed. One that exists by now is left as it is.
+// insertCancelled puts children in as cancelled and closed. A sleeper is put in as it is, since its key has to be
+// decided on; so it is left to be cancelled. One that exists by now is left as it is.
 func (f *follower) insertCancelled(ctx context.Context, parent *Execution, indexes []int) error {
 	now := time.Now()
-	children, err := spawn(ctx, f.store, parent, indexes, now)
+	specs, err := spawnSpecs(ctx, f.store, parent, indexes)
 	if err != nil {
 		return err
 	}
-	for i, child := range children {
-		cancelled, err := Transition(child, Cancel{Reason: fmt.Sprintf("its parent is %s", parent.Status), ByParent: true}, now)
-		if err != nil {
-			return err
+	children := make([]*Execution, len(indexes))
+	for n, i := range indexes {
+		child := newChild(parent, i, specs[n], now)
+		if !child.Status.Finished() && !child.Sleeping() {
+			cancelled, err := Transition(child, Cancel{Reason: fmt.Sprintf("its parent is %s", parent.Status), ByParent: true}, now)
+			if err != nil {
+				return err
+			}
+			cancelled.Rev = 1
+			child = cancelled
 		}
-		cancelled.Rev, cancelled.Nonce = 1, child.Nonce
-		children[i] = cancelled
+		child.Nonce = NewNonce()
+		children[n] = child
 	}
-	return f.insertChildren(ctx, children)
+	return f.putChildren(ctx, parent, children)
 }
 
-// insertChildren puts children; one that exists already is left as it is.
-func (w writer) insertChildren(ctx context.Context, children []*Execution) error {
-	return persist(ctx, func() error {
+// putChildren puts children; one that exists already is left as it is. A sleeper that is woken already, or whose
+// key is taken, is finished from the beginning and followed up.
+func (f *follower) putChildren(ctx context.Context, parent *Execution, children []*Execution) error {
+	var taken []*Execution
+	err := persist(ctx, func() error {
 		var errs []error
-		for i, err := range w.store.Insert(ctx, children) {
-			if err != nil && !errors.Is(err, ErrAlreadyExists) {
+		taken = nil
+		for i, err := range f.store.Insert(ctx, children) {
+			switch {
+			case err == nil:
+			case !errors.Is(err, ErrAlreadyExists):
 				errs = append(errs, fmt.Errorf("put child %s: %w", children[i].ID, err))
+			case children[i].Sleeping():
+				taken = append(taken, children[i])
 			}
 		}
 		return errors.Join(errs...)
 	})
+	return errors.Join(err, inParallel(ctx, taken, func(ctx context.Context, child *Execution) error {
+		there, err := f.insertSleeper(ctx, child)
+		if errors.Is(err, ErrAlreadyExists) {
+			if there.childOf(parent, child.Parent.Index) {
+				return nil
+			}
+			there, err = f.insertRefused(ctx, parent, child, there)
+		}
+		if err != nil || !there.Status.Finished() {
+			return err
+		}
+		return f.followUp(ctx, there)
+	}))
 }
 
-// spawn makes the first records of a parent's committed children at the given indexes.
-func spawn(ctx context.Context, store Store, parent *Execution, indexes []int, now time.Time) ([]*Execution, error) {
-	manifest := parent.Family.Manifest
-	if err := store.Load(ctx, &manifest); err != nil {
+// insertRefused puts a child that cannot be made in as failed: a sleeper whose key somebody else has.
+func (f *follower) insertRefused(ctx context.Context, parent, child, owner *Execution) (*Execution, error) {
+	now := Millis(time.Now())
+	refused := newChild(parent, child.Parent.Index, Spec{TaskID: child.TaskID, Timeout: child.Timeout}, now)
+	refused.Input, refused.Nonce = child.Input, NewNonce()
+	refused.finish(StatusFailed, newFailure(CodeInvalid,
+		fmt.Sprintf("the unique key %q is taken by execution %s of task %s", child.SleepKey, owner.ID, owner.TaskID), ""), now, false)
+	err := f.insert(ctx, refused)
+	if errors.Is(err, ErrAlreadyExists) {
+		return getOne(ctx, f.store, refused.ID)
+	}
+	return refused, err
+}
+
+// spawnSpecs returns the specs of a parent's committed children at the given indexes, sources included.
+func spawnSpecs(ctx context.Context, r Reader, parent *Execution, indexes []int) ([]Spec, error) {
+	all, err := readManifest(ctx, r, parent)
+	if err != nil {
 		return nil, err
 	}
-	specs, err := DecodeManifest(manifest.Data)
-	if err != nil {
-		return nil, fmt.Errorf("execution %s: %w", parent.ID, err)
-	}
-	children := make([]*Execution, 0, len(indexes))
-	for _, i := range indexes {
-		var spec Spec
+	specs := make([]Spec, len(indexes))
+	for n, i := range indexes {
+		spec, ok := parent.specAt(all, i)
 		switch {
 		case i == FinalizeIndex:
 			spec = Spec{TaskID: parent.Family.FinalizeTaskID, Timeout: parent.Timeout}
-		case i < len(specs):
-			spec = specs[i]
-		default:
-			return nil, fmt.Errorf("execution %s: its manifest has %d children, not %d", parent.ID, len(specs), i+1)
+		case !ok:
+			return nil, fmt.Errorf("execution %s: its manifest has %d children, none at %d", parent.ID, len(all), i)
 		}
-		child := newChild(parent, i, spec, now)
-		child.Nonce = NewNonce()
-		children = append(children, child)
+		specs[n] = parent.withSource(all, i, spec)
 	}
-	return children, nil
+	return specs, nil
+}
+
+// withSource returns the spec of the child at index i, with the source of its input when it has none of its own:
+// a first step and the iterations of a loop get what the sequence was given, another step what the one before it
+// came to, a child that is born completed what its origin was given.
+func (e *Execution) withSource(specs []Spec, i int, spec Spec) Spec {
+	switch {
+	case spec.OutputOf != "":
+		spec.Input, spec.Source = nil, Source{ExecutionID: spec.OutputOf}
+	case !e.Family.Sequential || spec.Input != nil:
+	case i == 0 || e.Family.Loop:
+		spec.Source = Source{ExecutionID: e.ID}
+	default:
+		before := e.ChildID(i - 1)
+		if s, ok := e.specAt(specs, i-1); ok && s.SleepKey != "" {
+			before = sleepID(s.SleepKey, s.SleepRound)
+		}
+		spec.Source = Source{ExecutionID: before, Output: true}
+	}
+	return spec
 }
 
 // parallelism is how many follow-ups of one execution are under way at once.
@@ -213,4 +326,21 @@ func inParallel[T any](ctx context.Context, items []T, do func(context.Context, 
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// grouped returns items in groups of one key each: the groups by their first item, and those of a group, in the items'
+// order.
+func grouped[T any, K comparable](items []T, key func(T) K) (groups [][]T) {
+	places := map[K]int{}
+	for _, item := range items {
+		k := key(item)
+		place, known := places[k]
+		if !known {
+			place = len(groups)
+			places[k] = place
+			groups = append(groups, nil)
+		}
+		groups[place] = append(groups[place], item)
+	}
+	return groups
 }

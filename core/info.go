@@ -12,14 +12,22 @@ type Info struct {
 	ExecutionID string
 	RootID      string
 	ParentID    string // empty for a root
-	Attempt     int    // 1 for the first
-	Deadline    time.Time
+	// Index is the place of a child among its siblings, from 0: of a step in its sequence, of an iteration in its
+	// loop. FinalizeIndex for a finalize execution; 0 for a root.
+	Index    int
+	Attempt  int // 1 for the first
+	Deadline time.Time
+	// RedriveOf is the id of the execution that this one redrives; empty for none.
+	RedriveOf string
 	// Previous is the failure of the attempt before; nil for the first.
 	Previous *Failure
 }
 
-type infoKey struct{}
-type loggerKey struct{}
+type (
+	infoKey     struct{}
+	loggerKey   struct{}
+	shutdownKey struct{}
+)
 
 // InfoOf returns the info of the execution whose code was called with ctx; the zero Info elsewhere.
 func InfoOf(ctx context.Context) Info {
@@ -36,6 +44,14 @@ func LoggerOf(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
+// ShuttingDown returns a channel that is closed when the executor that called the code with ctx is told to end:
+// code that can come to an end soon should. The context goes on for a while; when it ends first, its cause is
+// ErrShutdown. Elsewhere the channel is nil.
+func ShuttingDown(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(shutdownKey{}).(chan struct{})
+	return c
+}
+
 // Keys of log attributes.
 const (
 	logExecution = "execution_id"
@@ -44,20 +60,27 @@ const (
 	logAttempt   = "attempt"
 	logExecutor  = "executor_id"
 	logError     = "error"
+	logCode      = "code" // of a failure, whose message may hold what it was given
 	logStatus    = "status"
 	logLoop      = "loop"
 	logCount     = "count"
 )
 
+// about returns a logger whose lines say which execution they are about.
+func about(log *slog.Logger, e *Execution) *slog.Logger {
+	return log.With(logExecution, e.ID, logTask, e.TaskID, logRoot, e.RootID, logAttempt, e.Attempts)
+}
+
 // withInfo returns the context of an attempt's code.
-func withInfo(ctx context.Context, e *Execution, deadline time.Time, log *slog.Logger) context.Context {
+func withInfo(ctx context.Context, e *Execution, deadline time.Time, log *slog.Logger, closing chan struct{}) context.Context {
 	info := Info{
-		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID,
+		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID, RedriveOf: e.RedriveOf,
 		Attempt: e.Attempts, Deadline: deadline, Previous: e.Failure,
 	}
 	if e.Parent != nil {
-		info.ParentID = e.Parent.ID
+		info.ParentID, info.Index = e.Parent.ID, e.Parent.Index
 	}
 	ctx = context.WithValue(ctx, infoKey{}, info)
+	ctx = context.WithValue(ctx, shutdownKey{}, closing)
 	return context.WithValue(ctx, loggerKey{}, log)
 }

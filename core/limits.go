@@ -17,6 +17,9 @@ const (
 	defaultMaxPayload = 1 << 20
 	maxPayload        = 10 << 20
 	maxChildren       = 10_000
+	maxSteps          = 1000
+	maxIterations     = 100_000
+	maxKey            = 255 // bytes of a unique or idempotency key
 )
 
 func (l Limits) withDefaults() (Limits, error) {
@@ -43,13 +46,31 @@ func (l Limits) checkPayload(what string, data []byte) error {
 	return nil
 }
 
+// checkBound checks a timeout that may be zero.
+func checkBound(what string, def *definition, name string, d time.Duration) error {
+	switch {
+	case d != 0 && (d < time.Millisecond || d > maxDuration):
+		return invalidf("%s %q: %s is %s, must be 0 or from 1ms to %s", what, def.id, name, d, maxDuration)
+	case d != 0 && def.sleepKey != nil:
+		return invalidf("%s %q: %s is for tasks that run; a sleeping task has its Timeout alone", what, def.id, name)
+	}
+	return nil
+}
+
 // newSpec returns the spec of one execution of a task, or what is wrong with the options.
 func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) (Spec, error) {
 	s := Spec{
 		TaskID: def.id, Input: input,
 		Retry: def.opts.Retry, Timeout: def.opts.Timeout, Delay: def.opts.Delay,
+		ScheduleToStart: def.opts.ScheduleToStart, StartToFinish: def.opts.StartToFinish,
 	}
 	switch {
+	case opts.ID != "" && opts.Key != "":
+		return s, invalidf("options of task %q: ID and Key exclude each other", def.id)
+	case def.sleepKey != nil && opts.ID+opts.Key != "":
+		return s, invalidf("options of task %q: a sleeping task has the id of its unique key; ID and Key must be empty", def.id)
+	case len(opts.Key) > maxKey:
+		return s, invalidf("options of task %q: Key has %d bytes, must have from 1 to %d", def.id, len(opts.Key), maxKey)
 	case opts.ID != "" && !executionIDPattern.MatchString(opts.ID):
 		return s, invalidf("execution id %q: it must have 1 to 64 letters, digits, '-' and '_'", opts.ID)
 	case opts.Delay < 0 || opts.Delay > maxDuration:
@@ -61,6 +82,18 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 	case opts.Timeout != 0 && (opts.Timeout < time.Millisecond || opts.Timeout > maxDuration):
 		return s, invalidf("options of task %q: Timeout is %s, must be from 1ms to %s", def.id, opts.Timeout, maxDuration)
 	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		field *time.Duration
+	}{{"ScheduleToStart", opts.ScheduleToStart, &s.ScheduleToStart}, {"StartToFinish", opts.StartToFinish, &s.StartToFinish}} {
+		if err := checkBound("options of task", def, d.name, d.value); err != nil {
+			return s, err
+		}
+		if d.value != 0 {
+			*d.field = d.value
+		}
+	}
 	if opts.Timeout != 0 {
 		s.Timeout = opts.Timeout
 	}
@@ -68,7 +101,8 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 		s.Delay = opts.Delay
 	}
 	if !opts.StartAt.IsZero() {
-		s.Delay = max(0, opts.StartAt.Sub(now))
+		// Records have whole milliseconds: none starts early.
+		s.Delay = max(0, Millis(opts.StartAt.Add(time.Millisecond-1)).Sub(Millis(now)))
 	}
 	if opts.Retry != nil {
 		if err := opts.Retry.validate(); err != nil {

@@ -33,56 +33,125 @@ const (
 	failurePause = 200 * time.Millisecond
 )
 
-// Repeat repeats a loop's pass while there is work. With none left it waits for the next due time when that
-// comes before until, else it returns; it also returns soon after the end of ctx, and when the executor's
-// deadline leaves no room for a pass. What it started goes on: see Flush. The result sums up all passes. It gives
-// up with the last error when passes fail several times in a row.
+// Repeat repeats a loop's pass while there is work. With none left it waits for the next due time when that comes before
+// until, else it returns; it also returns soon after the end of ctx, and when the executor's deadline leaves no room for
+// a pass. Only executions that become ready and sleeps that end are waited for; leases and follow-ups are there for the
+// next call. What it started goes on: see Flush. The result sums up all passes. It gives up with the last error when
+// passes fail several times in a row.
 func (x *Executor) Repeat(ctx context.Context, loop Loop, until time.Time) (Result, error) {
 	pass, err := x.pass(loop)
 	if err != nil {
 		return Result{}, err
 	}
-	if !x.deadline.IsZero() && x.deadline.Before(until) {
-		until = x.deadline
+	return x.repeat(ctx, &repetition{loop: loop, pass: pass, until: until})
+}
+
+// repetition is what one call of Repeat or StartHinted does.
+type repetition struct {
+	loop  Loop
+	pass  func(context.Context, int) (Result, error)
+	until time.Time
+	// hinted is set for StartHinted, with the hints that are not acted on yet.
+	hinted bool
+	hints  []Hint
+	total  Result
+}
+
+func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
+	starts := r.loop == LoopStartReady
+	if !x.deadline.IsZero() {
+		end := x.deadline
+		if starts {
+			end = end.Add(-x.shortest) // what becomes due later could not be started
+		}
+		if end.Before(r.until) {
+			r.until = end
+		}
 	}
-	var total Result
+	if starts {
+		defer x.local.join(x)()
+	}
+	if x.startDue(ctx, r); r.total.Done > 0 {
+		// What else is due has hints of its own, most likely, and to look for it now would only get in their way.
+		x.pause(ctx, r.loop, x.cfg.Poll)
+	}
 	for failures := 0; ; {
-		result, err := pass(ctx, sweepLimit)
-		total.Done += result.Done
-		total.Lost += result.Lost
-		total.NextDue = result.NextDue
+		began := time.Now()
+		x.startDue(ctx, r)
+		result, err := r.pass(ctx, sweepLimit)
+		x.cfg.Observer.passDone(ctx, r.loop, began, result, err)
+		r.total.Done += result.Done
+		r.total.Lost += result.Lost
 		now := time.Now()
+		seen := result.NextDue
+		if r.hinted {
+			result.NextDue = time.Time{} // others have hints of what the queue shows
+		}
+		if starts {
+			result.NextDue = earlier(earlier(result.NextDue, r.nextHint()), x.expects(began))
+		}
+		r.total.NextDue = result.NextDue
 		if ctx.Err() != nil || !x.deadline.IsZero() && !now.Before(x.deadline) {
-			return total, nil //nolint:nilerr // the loop ends, and a pass that failed now is the next tick's
+			return r.total, nil //nolint:nilerr // the loop ends, and a pass that failed now is the next tick's
 		}
 		var wait time.Duration
 		switch {
 		case err != nil:
 			if failures++; failures == passFailures {
-				return total, fmt.Errorf("%s: %w", loop, err)
+				return r.total, fmt.Errorf("%s: %w", r.loop, err)
 			}
-			x.log.WarnContext(ctx, "pass failed and is repeated", logLoop, string(loop), logError, err)
+			x.log.WarnContext(ctx, "pass failed and is repeated", logLoop, string(r.loop), logError, err)
 			wait = time.Duration(failures) * failurePause
-		case result.Done > 0 && (loop != LoopStartReady || x.busy() < x.cfg.Concurrency):
+		case starts && (result.more || x.busy() > 0):
+			failures = 0
+			if result.more && !x.waitsForRoom() {
+				continue
+			}
+			wait = x.cfg.Poll
+			if !result.more {
+				wait = r.wait(now, result.NextDue, seen, wait)
+			}
+		case !starts && result.Done > 0:
 			failures = 0
 			continue // there may be more
-		case loop == LoopStartReady && x.busy() > 0:
-			failures = 0
-			wait = x.cfg.Poll
-			if !result.NextDue.IsZero() {
-				wait = min(wait, result.NextDue.Sub(now))
-			}
-		case result.NextDue.IsZero() || !result.NextDue.Before(until):
-			return total, nil
+		case result.NextDue.IsZero() || !result.NextDue.Before(r.until) || !r.loop.waits():
+			return r.total, nil
 		default:
 			failures = 0
-			wait = result.NextDue.Sub(now)
+			wait = r.wait(now, result.NextDue, seen, x.cfg.Poll) // something may come that is due earlier
 		}
-		x.pause(ctx, loop, wait)
+		if x.pause(ctx, r.loop, wait); ctx.Err() != nil {
+			return r.total, nil
+		}
 	}
 }
 
-// pause waits for d, for the end of ctx, or, in the loop that starts attempts, for the end of one.
+// wait returns how long to wait before another look at a queue: until something is due, at most as long as a poll. What
+// others have hints of, and the queue shows, is looked at a little later, and not by all who wait at the same moment.
+func (r *repetition) wait(now, next, seen time.Time, poll time.Duration) time.Duration {
+	wait := poll
+	if !next.IsZero() {
+		wait = min(wait, next.Sub(now))
+	}
+	if r.hinted && !seen.IsZero() {
+		wait = min(wait, seen.Sub(now)+time.Duration(random()*float64(poll)/2))
+	}
+	return wait
+}
+
+// waits reports whether a loop has due times that are worth being awake for. Leases are not: most of them are given back
+// long before they end.
+func (l Loop) waits() bool { return l == LoopStartReady || l == LoopTimeouts }
+
+// earlier returns the earlier of two times, of which zero stands for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// pause waits for d, for the end of ctx, or, in the loop that starts attempts, for a reason to look again.
 func (x *Executor) pause(ctx context.Context, loop Loop, d time.Duration) {
 	timer := time.NewTimer(max(d, time.Millisecond))
 	defer timer.Stop()
@@ -95,6 +164,15 @@ func (x *Executor) pause(ctx context.Context, loop Loop, d time.Duration) {
 	case <-changed:
 	case <-ctx.Done():
 	}
+}
+
+// idlePoll is how often a process in which nothing happens repeats a loop's pass. What the engine writes for the
+// other loops is due at once only where somebody died.
+func (l Loop) idlePoll() time.Duration {
+	if l == LoopStartReady || l == LoopProcessChildren {
+		return time.Second
+	}
+	return 5 * time.Second
 }
 
 func (x *Executor) pass(loop Loop) (func(context.Context, int) (Result, error), error) {
@@ -113,22 +191,32 @@ func (x *Executor) pass(loop Loop) (func(context.Context, int) (Result, error), 
 	return nil, invalidf("loop %q: must be one of %q", loop, Loops())
 }
 
-// Run runs all five loops in this process until ctx ends, then waits for what is under way and returns nil.
-// It is for programs that embed the engine and for tests; on Lambda each loop is a function of its own.
+// Run runs all five loops in this process until ctx ends, then shuts down in good order, with ShutdownGrace for
+// what is under way, and returns nil. It is for programs that embed the engine and for tests; on Lambda each loop is
+// a function of its own.
 func (e *Engine) Run(ctx context.Context) error {
 	x := e.NewExecutor(ExecutorOptions{})
+	defer x.local.join(x)() // also while its loop has nothing to do
 	var loops sync.WaitGroup
 	for _, loop := range Loops() {
 		loops.Go(func() {
+			idle := e.cfg.Poll
 			for ctx.Err() == nil {
-				if _, err := x.Repeat(ctx, loop, time.Now()); err != nil {
+				result, err := x.Repeat(ctx, loop, time.Now().Add(idle))
+				if err != nil {
 					x.log.ErrorContext(ctx, "loop failed and goes on", logLoop, string(loop), logError, err)
 				}
-				x.pause(ctx, loop, e.cfg.Poll)
+				if idle = min(2*idle, max(loop.idlePoll(), e.cfg.Poll)); result.Done > 0 {
+					idle = e.cfg.Poll
+				}
+				x.pause(ctx, loop, idle)
 			}
 		})
 	}
+	<-ctx.Done()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.ShutdownGrace)
+	defer cancel()
+	x.Shutdown(grace)
 	loops.Wait()
-	x.Flush()
 	return nil
 }

@@ -24,61 +24,70 @@ func (x *Executor) StartIDs(ctx context.Context, ids []string) (Result, error) {
 func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, error) {
 	now := Millis(time.Now())
 	left := x.left(now)
-	if left < x.shortest {
-		return Result{}, nil
+	if left < x.shortest || !x.begin() {
+		return Result{Unseen: true}, nil
 	}
+	defer x.work.Done()
 	room := x.reserve(limit)
 	if room == 0 {
-		return Result{}, nil
+		return Result{Unseen: true, more: true}, nil
 	}
-	if len(ids) > room {
+	x.mu.Lock()
+	shared := !x.brief || x.backlog // an executor that is soon gone leaves none for others who may be gone too
+	x.mu.Unlock()
+	backlog := len(ids) > room
+	if backlog {
 		ids = ids[:room]
 	}
 	var result Result
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids,
+		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids, Shared: shared,
 	})
+	result.add(swept)
+	result.more = len(swept.Executions) == room
 	x.mu.Lock()
 	x.free += room - len(swept.Executions)
+	x.backlog = backlog || ids == nil && result.more
 	x.mu.Unlock()
-	result.add(swept)
 	for _, e := range swept.Executions {
 		x.work.Go(func() {
 			// A claimed attempt is run whatever becomes of the call that claimed it.
 			x.run(context.WithoutCancel(ctx), e)
 		})
 	}
-	if len(swept.Executions) > 0 {
-		x.pollCancellations(context.WithoutCancel(ctx))
-	}
 	return result, err
 }
 
-// reserve takes room for at most n attempts and returns for how many.
-func (x *Executor) reserve(n int) int {
+// expect makes the loop that starts attempts look at the queue at the given time, or as soon as there is room after it.
+func (x *Executor) expect(at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n = min(n, x.free)
-	x.free -= n
-	return n
-}
-
-// release gives back the room of an attempt that ended, and tells the loop that starts attempts.
-func (x *Executor) release() {
-	x.mu.Lock()
-	x.free++
-	x.mu.Unlock()
-	select {
-	case x.changed <- struct{}{}:
+	if !x.expected.IsZero() && !at.Before(x.expected) {
+		return
+	}
+	x.expected = at
+	switch wait := time.Until(at); {
+	case wait > 0:
+		if x.alarm != nil {
+			x.alarm.Stop()
+		}
+		x.alarm = time.AfterFunc(wait, x.signal)
+	case x.room() == 0:
+		x.hungry = true
 	default:
+		x.signal()
 	}
 }
 
-// busy returns how many attempts are under way.
-func (x *Executor) busy() int {
+// expects returns the earliest time at which something is expected to be due that a look at the queue at now did not
+// see; zero when nothing is.
+func (x *Executor) expects(now time.Time) time.Time {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.cfg.Concurrency - x.free
+	if !x.expected.After(now) {
+		x.expected = time.Time{}
+	}
+	return x.expected
 }
 
 // startChildren starts what became ready by the executor's own doing. What it has no room for, or fails to
@@ -87,11 +96,19 @@ func (x *Executor) startChildren(ctx context.Context, children []*Execution) {
 	now := time.Now()
 	ids := make([]string, 0, len(children))
 	for _, child := range children {
-		if child.Queue == QueueReady && !child.DueAt.After(now) {
+		switch {
+		case child.Queue != QueueReady:
+		case child.DueAt.After(now):
+			x.local.expect(child.DueAt)
+		default:
 			ids = append(ids, child.ID)
 		}
 	}
-	if _, err := x.StartIDs(ctx, ids); err != nil && !errors.Is(err, context.Canceled) {
+	result, err := x.StartIDs(ctx, ids)
+	if err != nil && !errors.Is(err, context.Canceled) {
 		x.log.WarnContext(ctx, "children are left to the ready queue", logError, err)
+	}
+	if result.Done < len(ids) {
+		x.local.expect(now)
 	}
 }

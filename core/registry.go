@@ -37,12 +37,12 @@ func NewRegistry(tasks ...Definition) (*Registry, error) {
 			errs = append(errs, invalidf("task id %q: it must have 1 to 255 letters, digits and underscores", def.id))
 		case r.tasks[def.id] != nil:
 			errs = append(errs, invalidf("task id %q: it is registered twice", def.id))
-		case def.run == nil:
+		case def.run == nil && def.sequence == nil && def.sleepKey == nil:
 			errs = append(errs, invalidf("task %q: its function is nil", def.id))
 		case def.hasFinalize && def.finalize == nil && def.finalizeTask == nil:
 			errs = append(errs, invalidf("task %q: its finalize is nil", def.id))
 		}
-		if err := def.opts.validate(def.id); err != nil {
+		if err := def.opts.validate(def); err != nil {
 			errs = append(errs, err)
 		}
 		r.tasks[def.id] = def
@@ -50,6 +50,11 @@ func NewRegistry(tasks ...Definition) (*Registry, error) {
 	for _, def := range r.tasks {
 		if f := def.finalizeTask; f != nil && r.tasks[f.id] != f {
 			errs = append(errs, invalidf("task %q: its finalize task %q is not registered", def.id, f.id))
+		}
+		if def.sequence != nil {
+			if err := def.sequence.validate(r, def.id); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if len(errs) > 0 {
@@ -69,6 +74,25 @@ func (r *Registry) IDs() []string {
 	return ids
 }
 
+// TaskInfo is what others may want to know of a registered task.
+type TaskInfo struct {
+	ID string
+	// Timeout is that of an attempt, or of the sleep of a sleeping task.
+	Timeout time.Duration
+	// Sleeping tells a sleeping task, which makes no attempts.
+	Sleeping bool
+}
+
+// Tasks returns the registered tasks, sorted by their ids.
+func (r *Registry) Tasks() []TaskInfo {
+	tasks := make([]TaskInfo, 0, len(r.tasks))
+	for _, id := range r.IDs() {
+		def := r.tasks[id]
+		tasks = append(tasks, TaskInfo{ID: id, Timeout: def.opts.Timeout, Sleeping: def.sleepKey != nil})
+	}
+	return tasks
+}
+
 func (r *Registry) lookup(id string) (*definition, bool) {
 	if r == nil {
 		return nil, false
@@ -77,10 +101,13 @@ func (r *Registry) lookup(id string) (*definition, bool) {
 	return def, ok
 }
 
-// timeouts returns the shortest and the longest timeout of a registered task; zeros when there is none.
+// timeouts returns the shortest and the longest timeout of a registered task's attempts; zeros when there is none.
 func (r *Registry) timeouts() (shortest, longest time.Duration) {
 	for _, def := range r.tasks {
 		t := def.opts.Timeout
+		if def.sleepKey != nil {
+			continue // it makes no attempts
+		}
 		if shortest == 0 || t < shortest {
 			shortest = t
 		}
@@ -89,7 +116,14 @@ func (r *Registry) timeouts() (shortest, longest time.Duration) {
 	return shortest, longest
 }
 
-func (o TaskOptions) validate(id string) error {
+func (o TaskOptions) validate(def *definition) error {
+	id := def.id
+	if err := checkBound("task", def, "ScheduleToStart", o.ScheduleToStart); err != nil {
+		return err
+	}
+	if err := checkBound("task", def, "StartToFinish", o.StartToFinish); err != nil {
+		return err
+	}
 	switch {
 	case o.Timeout < time.Millisecond || o.Timeout > maxDuration:
 		return invalidf("task %q: Timeout is %s, must be from 1ms to %s", id, o.Timeout, maxDuration)

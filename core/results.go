@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // results reads what executions came to. A parent's output may be kept in its children's records; results
@@ -16,28 +18,82 @@ type results struct {
 func (r *results) of(ctx context.Context, e *Execution) (value, error) {
 	f := e.Family
 	switch {
-	case f == nil || !e.Output.IsZero():
-		p := e.Output
-		if err := r.store.Load(ctx, &p); err != nil {
+	case e.OutputOf != "":
+		origin, err := r.source(ctx, e.OutputOf)
+		if err != nil {
 			return value{}, err
 		}
-		return value{data: p.Data}, nil
+		return r.of(ctx, origin)
+	case f == nil || !e.Output.IsZero():
+		return r.load(ctx, e.Output)
 	case f.FinalizeTaskID != "":
-		finalize, err := getOne(ctx, r.store, e.ChildID(FinalizeIndex))
+		finalize, err := r.source(ctx, e.ChildID(FinalizeIndex))
 		if err != nil {
-			return value{}, fmt.Errorf("finalize execution %s: %w", e.ChildID(FinalizeIndex), err)
+			return value{}, err
 		}
 		return r.of(ctx, finalize)
+	case f.Sequential:
+		last, err := ReadChildren(ctx, r.store, e, []int{f.Step})
+		if err != nil {
+			return value{}, err
+		}
+		if last[0] == nil {
+			return value{}, &missingChildError{e.ChildID(f.Step)}
+		}
+		return r.of(ctx, last[0])
 	}
 	v, err := r.family(ctx, e)
 	return value{family: v}, err
 }
 
-// missingChildError is the error of a family of which a finished child's record is gone.
+// input returns what an execution is given: what was enqueued, for a finalize execution what its parent's family
+// came to, for a step of a sequence what its source has.
+func (r *results) input(ctx context.Context, e *Execution) (value, error) {
+	switch {
+	case e.Source.ExecutionID != "":
+		source, err := r.source(ctx, e.Source.ExecutionID)
+		switch {
+		case err != nil:
+			return value{}, err
+		case e.Source.Output:
+			return r.of(ctx, source)
+		}
+		return r.input(ctx, source)
+	case e.Parent != nil && e.Parent.Index == FinalizeIndex:
+		parent, err := r.source(ctx, e.Parent.ID)
+		if err != nil {
+			return value{}, err
+		}
+		if parent.Family == nil {
+			return value{}, fmt.Errorf("parent %s is %s", parent.ID, parent.Status)
+		}
+		family, err := r.family(ctx, parent)
+		return value{family: family}, err
+	}
+	return r.load(ctx, e.Input)
+}
+
+func (r *results) load(ctx context.Context, p Payload) (value, error) {
+	if err := r.store.Load(ctx, &p); err != nil {
+		return value{}, err
+	}
+	return value{data: p.Data}, nil
+}
+
+// source reads a record that another one refers to.
+func (r *results) source(ctx context.Context, id string) (*Execution, error) {
+	e, err := getOne(ctx, r.store, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, &missingChildError{id}
+	}
+	return e, err
+}
+
+// missingChildError is the error of a record that another one refers to and that is gone.
 type missingChildError struct{ id string }
 
 func (e *missingChildError) Error() string {
-	return fmt.Sprintf("child %s was there and is gone: its retention was over, or it was deleted", e.id)
+	return fmt.Sprintf("execution %s was there and is gone: its retention was over, or it was deleted", e.id)
 }
 
 func (e *missingChildError) Unwrap() error { return ErrNotFound }
@@ -45,41 +101,79 @@ func (e *missingChildError) Unwrap() error { return ErrNotFound }
 // family returns what a parent's run and its children came to. The error is a *missingChildError when a
 // counted child does not exist any more.
 func (r *results) family(ctx context.Context, parent *Execution) (*familyValue, error) {
-	ids := parent.ChildIDs()
-	children, err := r.store.Get(ctx, ids, Filter{})
+	indexes := parent.ChildIndexes()
+	if parent.Family.FinalizeTaskID != "" {
+		indexes = indexes[:len(indexes)-1]
+	}
+	children, err := ReadChildren(ctx, r.store, parent, indexes)
+	if err != nil {
+		return nil, err
+	}
+	for i, child := range children {
+		if child == nil {
+			return nil, &missingChildError{parent.ChildID(i)}
+		}
+	}
+	origins, err := r.origins(ctx, children)
 	if err != nil {
 		return nil, err
 	}
 	output := parent.RunOutput
 	payloads := []*Payload{&output}
-	for i, child := range children {
-		switch {
-		case child == nil:
-			return nil, &missingChildError{ids[i]}
-		case child.Status == StatusCompleted && child.Family == nil:
-			payloads = append(payloads, &child.Output)
+	for _, origin := range origins {
+		if origin.Status == StatusCompleted && origin.Family == nil {
+			payloads = append(payloads, &origin.Output)
 		}
 	}
 	if err := r.store.Load(ctx, payloads...); err != nil {
 		return nil, err
 	}
 	v := &familyValue{output: output.Data, children: make([]ChildResult, len(children))}
-	for i, child := range children {
+	return v, inParallel(ctx, indexes, func(ctx context.Context, i int) error {
+		child, origin := children[i], origins[i]
 		c := ChildResult{
 			ExecutionID: child.ID, TaskID: child.TaskID, Status: child.Status, Failure: child.Failure, codec: r.codec,
 		}
 		switch {
 		case child.Status != StatusCompleted:
-		case child.Family == nil:
-			c.value = value{data: child.Output.Data}
+		case origin.Family == nil:
+			c.value = value{data: origin.Output.Data}
 		default:
-			if c.value, err = r.of(ctx, child); err != nil {
-				return nil, fmt.Errorf("output of child %s: %w", child.ID, err)
+			var err error
+			if c.value, err = r.of(ctx, origin); err != nil {
+				return fmt.Errorf("output of child %s: %w", child.ID, err)
 			}
 		}
 		v.children[i] = c
+		return nil
+	})
+}
+
+// origins returns the executions that have the children's outputs: they themselves, or those that they were born
+// completed from.
+func (r *results) origins(ctx context.Context, children []*Execution) ([]*Execution, error) {
+	origins := slices.Clone(children)
+	var ids []string
+	var places []int
+	for i, child := range children {
+		if child.OutputOf != "" {
+			ids, places = append(ids, child.OutputOf), append(places, i)
+		}
 	}
-	return v, nil
+	if len(ids) == 0 {
+		return origins, nil
+	}
+	found, err := r.store.Get(ctx, ids, Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for n, origin := range found {
+		if origin == nil {
+			return nil, &missingChildError{ids[n]}
+		}
+		origins[places[n]] = origin
+	}
+	return origins, nil
 }
 
 // getOne reads one record; the error matches ErrNotFound when there is none.

@@ -14,8 +14,12 @@ const finalWrites = 30 * time.Second
 
 // run runs the attempt of a claimed execution to its end, follow-ups included, and gives its room back.
 func (x *Executor) run(ctx context.Context, e *Execution) {
-	log := x.log.With(logExecution, e.ID, logTask, e.TaskID, logRoot, e.RootID, logAttempt, e.Attempts)
-	if err := x.attempt(ctx, e, log); err != nil {
+	log := about(x.log, e)
+	defer x.forgetStep(e)
+	open := x.begins(ctx, e, false)
+	err := x.attempt(ctx, e, log)
+	x.unended(open, err)
+	if err != nil {
 		level, text := slog.LevelWarn, "attempt's end is left to the sweeps"
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
 			level, text = slog.LevelInfo, "attempt's result is dropped: the execution went on without it"
@@ -26,39 +30,13 @@ func (x *Executor) run(ctx context.Context, e *Execution) {
 
 // attempt holds one unit of the executor's room and gives it back.
 func (x *Executor) attempt(ctx context.Context, e *Execution, log *slog.Logger) error {
-	def, known := x.cfg.Registry.lookup(e.TaskID)
-	if !known {
-		defer x.release()
-		return x.giveBackUnknown(ctx, e, log)
-	}
-	in, err := x.input(ctx, e)
-	var missing *missingChildError
-	switch {
-	case errors.As(err, &missing):
-		defer x.release()
-		return x.fail(ctx, e, FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}, log)
-	case err != nil:
-		defer x.release()
-		_, giveBackErr := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: time.Second})
-		return errors.Join(fmt.Errorf("read input: %w", err), giveBackErr)
-	}
-	r := x.call(ctx, e, e.StartedAt.Add(e.Timeout), log, func(ctx context.Context) (outcome, error) {
-		return def.run(ctx, x.cfg.Codec, in)
-	})
-	defer x.releaseAfter(r)
-	switch {
-	case r.cancelled:
-		return nil // the record is finished already
-	case r.err != nil:
-		return x.fail(ctx, e, x.failure(e, r), log)
-	case def.parent:
-		err = x.commit(ctx, e, r.out)
-	default:
-		err = x.complete(ctx, e, r.out)
-	}
+	payload := &holding{x: x}
+	r, err := x.attemptCode(ctx, e, log, payload)
+	defer x.releaseAfter(ctx, r)
+	defer payload.end()
 	var limit *limitError
 	if errors.As(err, &limit) {
-		return x.fail(ctx, e, FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}, log)
+		return x.fail(ctx, e, invalidAttempt(err), log)
 	}
 	return err
 }
@@ -68,25 +46,68 @@ type limitError struct{ error }
 
 func (e *limitError) Unwrap() error { return e.error }
 
-// input returns the attempt's input: what was enqueued, or, for a finalize execution, what its parent's family
-// came to.
-func (x *Executor) input(ctx context.Context, e *Execution) (value, error) {
-	if e.Parent != nil && e.Parent.Index == FinalizeIndex {
-		parent, err := getOne(ctx, x.cfg.Store, e.Parent.ID)
-		if err != nil {
-			return value{}, fmt.Errorf("parent %s: %w", e.Parent.ID, err)
-		}
-		if parent.Family == nil || parent.Status.Finished() {
-			return value{}, fmt.Errorf("parent %s is %s", parent.ID, parent.Status)
-		}
-		family, err := x.results.family(ctx, parent)
-		return value{family: family}, err
+// invalidAttempt is the end of an attempt that would fare no better if it was repeated.
+func invalidAttempt(err error) FailAttempt {
+	return FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}
+}
+
+// attemptCode runs an attempt's code and writes what it came to.
+func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logger, payload *holding) (called, error) {
+	def, known := x.cfg.Registry.lookup(e.TaskID)
+	switch waited := e.StartedAt.Sub(e.StartAt); {
+	case !known:
+		return called{}, x.giveBackUnknown(ctx, e, log)
+	case x.shuttingDown():
+		return called{}, x.giveBack(ctx, e, 0)
+	case e.late(e.StartedAt):
+		return called{}, x.fail(ctx, e, FailAttempt{Failure: *tooLong(e, ""), Final: true}, log)
+	case e.ScheduleToStart > 0 && waited > e.ScheduleToStart:
+		return called{}, x.fail(ctx, e, FailAttempt{Failure: *waitedTooLong(e, waited), Final: true}, log)
+	case def.sequence != nil && def.validate == nil:
+		return called{}, x.commitSequence(ctx, e, def)
 	}
-	p := e.Input
-	if err := x.cfg.Store.Load(ctx, &p); err != nil {
-		return value{}, err
+	in, err := x.inputOf(ctx, e)
+	var missing *missingChildError
+	switch {
+	case errors.As(err, &missing), errors.Is(err, ErrCorrupt):
+		return called{}, x.fail(ctx, e, invalidAttempt(err), log)
+	case err != nil:
+		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
-	return value{data: p.Data}, nil
+	payload.add(in.size())
+	if def.validate != nil {
+		if err := def.validate(x.cfg.Codec, in); err != nil {
+			return called{}, x.fail(ctx, e, invalidAttempt(err), log)
+		}
+	}
+	if def.sequence != nil {
+		return called{}, x.commitSequence(ctx, e, def)
+	}
+	r := x.call(ctx, e, e.StartedAt, log, func(ctx context.Context) (outcome, error) {
+		return def.run(ctx, x.cfg.Codec, in)
+	})
+	payload.add(len(r.out.output))
+	switch {
+	case errors.Is(r.cause, ErrCancelled):
+		return r, nil // the record is finished already
+	case r.err != nil && errors.Is(r.cause, ErrShutdown):
+		return r, x.giveBack(ctx, e, 0)
+	case r.err != nil:
+		return r, x.fail(ctx, e, x.failure(e, r), log)
+	case def.parent:
+		return r, x.commit(ctx, e, r.out)
+	}
+	return r, x.complete(ctx, e, r.out)
+}
+
+func (x *Executor) giveBack(ctx context.Context, e *Execution, delay time.Duration) error {
+	_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: delay})
+	return err
+}
+
+func waitedTooLong(e *Execution, waited time.Duration) *Failure {
+	return newFailure(CodeScheduleToStart,
+		fmt.Sprintf("schedule-to-start timeout of %s: the attempt waited %s for an executor", e.ScheduleToStart, waited), "")
 }
 
 // complete ends an execution without children and follows up.
@@ -98,7 +119,7 @@ func (x *Executor) complete(ctx context.Context, e *Execution, out outcome) erro
 	if err != nil {
 		return err
 	}
-	return x.follow.followUp(ctx, after)
+	return x.ended(ctx, after)
 }
 
 // fail ends an attempt that did not succeed and follows up when it was the last.
@@ -108,9 +129,9 @@ func (x *Executor) fail(ctx context.Context, e *Execution, ev FailAttempt, log *
 	if err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "attempt failed", logStatus, string(after.Status), logError, after.Failure.Message)
+	log.InfoContext(ctx, "attempt failed", logStatus, string(after.Status), logCode, string(after.Failure.Code))
 	if after.Status.Finished() {
-		return x.follow.followUp(ctx, after)
+		return x.ended(ctx, after)
 	}
 	return nil
 }
@@ -127,8 +148,10 @@ func (x *Executor) failure(e *Execution, r called) FailAttempt {
 	switch {
 	case r.stack != "":
 		code = CodePanicked
-	case r.timedOut:
+	case errors.Is(r.cause, ErrAttemptTimedOut):
 		code = CodeTimedOut
+	case errors.Is(r.cause, ErrStartToFinish):
+		code, ev.Final = CodeStartToFinish, true
 	case errors.As(r.err, &input):
 		code, ev.Final = CodeInvalid, true
 	}
@@ -162,32 +185,54 @@ func (x *Executor) unknownTask(e *Execution) *Failure {
 func (x *Executor) write(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWrites)
 	defer cancel()
-	return x.follow.apply(ctx, e, ev)
+	after, unput, err := x.bear(ctx, e, ev)
+	if !unput {
+		after, err = x.follow.apply(ctx, e, ev)
+	}
+	if err == nil {
+		x.wrote(after, ev)
+	}
+	return after, err
 }
 
 // called is how a call of user code ended.
 type called struct {
-	out       outcome
-	err       error
-	stack     string // of a panic
-	timedOut  bool
-	cancelled bool
+	out   outcome
+	err   error
+	stack string // of a panic
+	// cause is why the context ended, if it did before the code returned.
+	cause error
 	// abandoned ends when code returns that was left to itself; nil when it has returned.
 	abandoned <-chan called
 }
 
-// call calls user code with a context that ends at deadline or when the execution is cancelled. Code that
-// goes on for half the leeway after the end of its context is abandoned: the engine goes on without it, before
-// another executor may.
+// deadline returns when the context of code that starts at the given time ends, and why.
+func (e *Execution) deadline(start time.Time) (time.Time, error) {
+	end, finishBy := start.Add(e.Timeout), e.FinishBy
+	if finishBy.IsZero() && e.StartToFinish > 0 {
+		finishBy = start.Add(e.StartToFinish)
+	}
+	if !finishBy.IsZero() && finishBy.Before(end) {
+		return finishBy, ErrStartToFinish
+	}
+	return end, ErrAttemptTimedOut
+}
+
+// call calls user code with a context that ends at the execution's deadline, when it is cancelled, or with the
+// executor. Code that goes on for half the leeway after the end of its context is abandoned: the engine goes on
+// without it, before another executor may.
 func (x *Executor) call(
-	ctx context.Context, e *Execution, deadline time.Time, log *slog.Logger, code func(context.Context) (outcome, error),
+	ctx context.Context, e *Execution, start time.Time, log *slog.Logger, code func(context.Context) (outcome, error),
 ) called {
-	ctx, stop := context.WithDeadlineCause(withInfo(ctx, e, deadline, log), deadline, ErrAttemptTimedOut)
+	deadline, cause := e.deadline(start)
+	background := context.WithoutCancel(ctx) // what ends code is in these lines
+	ctx, stop := context.WithDeadlineCause(withInfo(x.observedContext(background, e), e, deadline, log, x.closing), deadline, cause)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x.mu.Lock()
 	x.running[e.ID] = &attempt{cancel}
+	x.pollCancellations(background)
 	x.mu.Unlock()
 	defer func() {
 		x.mu.Lock()
@@ -195,6 +240,10 @@ func (x *Executor) call(
 		x.mu.Unlock()
 	}()
 
+	if cause := context.Cause(ctx); cause != nil {
+		// What came before the code took all its time: another executor may be running it by now.
+		return called{err: fmt.Errorf("%w before its code began", cause), cause: cause}
+	}
 	returned := make(chan called, 1)
 	go func() {
 		r := called{err: errors.New("the task's code ended its goroutine")}
@@ -220,20 +269,18 @@ func (x *Executor) call(
 			log.WarnContext(ctx, "code goes on after the end of its context: abandoned")
 		}
 	}
-	cause := context.Cause(ctx)
-	r.cancelled = errors.Is(cause, ErrCancelled)
-	r.timedOut = errors.Is(cause, ErrAttemptTimedOut)
+	r.cause = context.Cause(ctx)
 	return r
 }
 
 // releaseAfter gives an attempt's room back, at once or when abandoned code returns.
-func (x *Executor) releaseAfter(r called) {
+func (x *Executor) releaseAfter(ctx context.Context, r called) {
 	if r.abandoned == nil {
-		x.release()
+		x.release(ctx)
 		return
 	}
 	go func() {
 		<-r.abandoned
-		x.release()
+		x.release(ctx)
 	}()
 }

@@ -15,7 +15,7 @@ import (
 //
 // Queue entries are read from an index that may lag behind the records, late and out of order. An entry is a
 // hint: it is held against the record's own Queue and DueAt, then the conditional write decides. Nothing
-// else is read from an index.
+// else is read from an index but List, by which nothing is decided.
 //
 // Claims and expiries treat entries that are due at Now, oldest due first (by what the index shows), at most
 // Limit, and return the executions as they are after the change, in that order. Of two callers at once
@@ -24,8 +24,8 @@ import (
 //
 // A store never reads a clock for a decision: now is an argument. Methods are safe for concurrent use. The
 // records that a caller passes in or gets back are its own only as far as it does not change payload bytes
-// in place. An error that is not one of core's sentinels means that the outcome of the writes of the call is
-// unknown; it matches ErrUnknownOutcome where the store can tell that much.
+// in place; a write that took effect may have set the Ref of their payloads, and WriteUnits. An error that is not one of
+// core's sentinels means that the outcome of the writes of the call is unknown; it matches ErrUnknownOutcome where the store can tell that much.
 type Store interface {
 	// Insert puts new records. The errors are in the order of the executions; nil means put, ErrAlreadyExists
 	// that a record with that id is there, which stays as it was.
@@ -35,7 +35,8 @@ type Store interface {
 	// or does not pass the filter. Payloads that do not fit the record come without Data: see Load.
 	Get(ctx context.Context, ids []string, filter Filter) ([]*Execution, error)
 
-	// GetBySleepKey is Get for the sleeping executions with the given unique keys.
+	// GetBySleepKey is Get for the sleeping executions with the given unique keys. A wake-up that is kept for a
+	// sleeper is not one.
 	GetBySleepKey(ctx context.Context, keys []string) ([]*Execution, error)
 
 	// Load fills in the Data of payloads that the store returned without.
@@ -48,9 +49,9 @@ type Store interface {
 	Update(ctx context.Context, updates []Update) []error
 
 	// UpdateAndInsertChildren is Update of a parent followed by Insert of its children. The update commits: when
-	// it did not take effect no child is put, and the error is Update's. A child that exists already is left
-	// as it is. When a child could not be put the error says so; the parent's spawn check puts it later.
-	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []error
+	// it did not take effect no child is put. A child that exists already is left as it is; one that could not be
+	// put is put later, by the parent's spawn check.
+	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []SpawnResult
 
 	// ClaimReady applies StartAttempt to due executions in queue ready. Executions that do not fit claim.Left
 	// are skipped.
@@ -102,6 +103,15 @@ type Store interface {
 	// UpdateChildren applies an event to those children of a parent that are finished, or are not, and returns
 	// the changed ones in the order of Children. A child in whose state the event is not allowed is skipped.
 	UpdateChildren(ctx context.Context, parentID string, finished bool, ev Event, now time.Time) ([]*Execution, error)
+
+	// List returns a page of the root executions that match the listing (Listing.Match), in the order of their
+	// Places, from the one behind After on. It finds them in an index: one that was created or has finished a moment
+	// ago may be missing. Their records are read consistently and held against the listing as they are then, so that
+	// nothing else is returned; those whose retention is over at now are left out. A page may have fewer executions
+	// than Limit, or none, and still have a Next, so that one call reads a bounded number of entries; it has none
+	// only at the end of the list. What Listing.Resolve refuses is refused. A store may keep no list: the error then
+	// matches ErrNotListed and says how to switch it on.
+	List(ctx context.Context, now time.Time, l Listing) (Page, error)
 }
 
 // TestStore is what tests may do to a store besides. No engine does.
@@ -137,6 +147,14 @@ type Spawn struct {
 	Children []*Execution
 }
 
+// SpawnResult is what became of a Spawn.
+type SpawnResult struct {
+	// Err is Update's.
+	Err error
+	// Children are Insert's errors, in the order of the children; nil when Err is not.
+	Children []error
+}
+
 // Sweep bounds a sweep over a queue.
 type Sweep struct {
 	Now   time.Time
@@ -159,6 +177,10 @@ type ReadyClaim struct {
 	ExecutorID string
 	Left       time.Duration // what is left of the executor's life
 	Leeway     time.Duration
+	// Shared says that other executors may claim from the same queue. A store in which a lost claim costs something may
+	// then leave some of the due executions to them for a few seconds, and others than the oldest, so that they do not all
+	// want the same.
+	Shared bool
 	// IDs, when not empty, are claimed as far as they are due, without looking at the queue, and returned in
 	// their order here.
 	IDs []string
@@ -169,8 +191,18 @@ type Swept struct {
 	// Executions are the changed records, oldest due first. They are the caller's even when there is an error
 	// beside them, which then says that others could not be treated.
 	Executions []*Execution
-	// NextDue is the earliest due time after Now that the sweep saw in its queue; zero when it saw none.
+	// NextDue is when another look at the queue is worth it, after Now: the earliest due time that the sweep saw in it,
+	// or when it may take what it leaves to other executors for now. Zero when there is none.
 	NextDue time.Time
+	// Due counts the entries that were due at Now when the sweep first looked, whatever became of them, those included
+	// that it passes over for now. It is at least 1 where there was one, and may stop counting at what the sweep was to
+	// take: it costs nothing that the sweep does not read anyway. OldestDue is the due time of the oldest of them. Claims
+	// by id do not tell.
+	Due       int
+	OldestDue time.Time
+	// Corrupt counts due entries whose record cannot be read and that the store took out of the queue, for a person to
+	// look at.
+	Corrupt int
 	// Lost counts due entries that came to nothing: somebody else was faster, the entry was out of date, or the
 	// task did not fit what was left of the executor's life.
 	Lost int

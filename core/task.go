@@ -16,6 +16,12 @@ type TaskOptions struct {
 	Retry RetryPolicy
 	// Delay is waited between enqueueing and the first attempt. Default none.
 	Delay time.Duration
+	// ScheduleToStart bounds how long an attempt may wait for an executor once it may start: one that starts later
+	// ends the execution as timed out. Default: for ever.
+	ScheduleToStart time.Duration
+	// StartToFinish bounds the whole execution, from the start of its first attempt, over all attempts and
+	// children: it ends timed out, and what is unfinished below it cancelled. Default: for ever.
+	StartToFinish time.Duration
 }
 
 const defaultTimeout = 30 * time.Second
@@ -49,8 +55,38 @@ type definition struct {
 	finalizeTask *definition
 	// hasFinalize tells that the user asked for a finalize, so that a missing one is found.
 	hasFinalize bool
-	// checkInput decodes an encoded input and returns what is wrong with it.
-	checkInput func(c Codec, data []byte) error
+	// sequence is nil but for a sequential or a looping task.
+	sequence *sequence
+	// sleepKey returns the unique key that the input of a sleeping task is; nil for all others.
+	sleepKey func(c Codec, in value) (string, error)
+	// decodes returns what is wrong with an encoded input.
+	decodes func(c Codec, in value) error
+	// decodesOutput returns what is wrong with an encoded output; nil but for a sleeping task.
+	decodesOutput func(c Codec, out value) error
+	// validate is the user's check of a decoded input; nil when there is none.
+	validate func(c Codec, in value) error
+}
+
+// check returns what is wrong with an encoded input.
+func (d *definition) check(c Codec, data []byte) error {
+	if d.validate != nil {
+		return d.validate(c, value{data: data})
+	}
+	return d.decodes(c, value{data: data})
+}
+
+// Validate makes the task refuse inputs for which check returns an error: at enqueue, where the error matches
+// ErrInvalid and nothing is written, and before each run, which then ends failed and is not retried. It is for the
+// task's declaration, changes the task and returns it.
+func (t *Task[In, Out]) Validate(check func(In) error) *Task[In, Out] {
+	t.def.validate = func(c Codec, v value) error {
+		in, err := decodeValue[In](c, v)
+		if err != nil {
+			return err
+		}
+		return check(in)
+	}
+	return t
 }
 
 // outcome is what a run comes to.
@@ -140,8 +176,8 @@ func newDefinition[In any](id string, opts TaskOptions) *definition {
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultTimeout
 	}
-	return &definition{id: id, opts: opts, checkInput: func(c Codec, data []byte) error {
-		_, err := decodeValue[In](c, value{data: data})
+	return &definition{id: id, opts: opts, decodes: func(c Codec, v value) error {
+		_, err := decodeValue[In](c, v)
 		return err
 	}}
 }
@@ -181,9 +217,13 @@ func encodeOutput(c Codec, out any) ([]byte, error) {
 
 // EnqueueOptions are what one execution may have other than its task; the zero value changes nothing.
 type EnqueueOptions struct {
-	// ID is the execution's id: 1 to 64 letters, digits, '-' and '_'. Default: a new random one. A child's id
-	// is derived and cannot be chosen.
+	// ID is the execution's id: 1 to 64 letters, digits, '-' and '_'. Default: a new random one. The id of a child
+	// or of a sleeping task is derived and cannot be chosen.
 	ID string
+	// Key makes enqueueing idempotent, in place of ID: 1 to 255 bytes. The first call with a key makes the
+	// execution, later ones return its handle, as long as it is kept; one with another task or input is an error
+	// that matches ErrAlreadyExists.
+	Key string
 	// Delay is waited before the first attempt, in place of the task's own. Default: the task's.
 	Delay time.Duration
 	// StartAt is when the first attempt may start, in place of Delay. Default: none.
@@ -192,6 +232,10 @@ type EnqueueOptions struct {
 	Retry *RetryPolicy
 	// Timeout of one attempt replaces the task's. Default: the task's.
 	Timeout time.Duration
+	// ScheduleToStart replaces the task's. Default: the task's.
+	ScheduleToStart time.Duration
+	// StartToFinish replaces the task's. Default: the task's.
+	StartToFinish time.Duration
 }
 
 // Child is a child that a parent's run asks for; Task.Child makes it.

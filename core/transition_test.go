@@ -84,6 +84,14 @@ func testStates() []state {
 			return e
 		}
 	}
+	sequence := func(done bool, q Queue, due time.Time) func() *Execution {
+		return with(func() *Execution { return parent() }, func(e *Execution) {
+			e.Family.Sequential, e.Family.Size, e.Family.Step, e.Family.StepDone = true, 3, 1, done
+			e.Family.Spawned = q == QueueNone
+			e.entry(q, due)
+		})
+	}
+	late := func(e *Execution) { e.StartToFinish, e.FinishBy = time.Minute, testNow }
 	held := func(due time.Time) func(*Execution) {
 		return func(e *Execution) {
 			e.ExecutorID, e.Family.Processing = "x1", ProcessingProcessing
@@ -136,6 +144,43 @@ func testStates() []state {
 			e.Family.FinalizeCounted = true
 			e.entry(QueueParent, testNow)
 		})},
+		{"running, its whole time over at the next attempt", with(running, func(e *Execution) {
+			e.StartToFinish = 1500 * time.Millisecond
+		})},
+		{"running, lease and whole time over", with(running, func(e *Execution) {
+			late(e)
+			e.entry(QueueRunning, testNow)
+		})},
+		{"waiting_for_children, whole time over", with(func() *Execution { return parent(0) }, func(e *Execution) {
+			late(e)
+			e.entry(QueueParent, testNow)
+		})},
+		{"waiting_for_children, spawn check due, whole time bounded", with(func() *Execution { return parent() }, func(e *Execution) {
+			e.Family.Spawned = false
+			e.StartToFinish, e.FinishBy = time.Minute, testNow.Add(5*time.Second)
+			e.entry(QueueParent, testNow)
+		})},
+		{"waiting_for_finalize, whole time over, held by another", with(finalizing, func(e *Execution) {
+			late(e)
+			held(testNow.Add(time.Second))(e)
+			e.ExecutorID = "x2"
+		})},
+		{"step 1 of 3, check to come", sequence(false, QueueParent, testNow.Add(5*time.Second))},
+		{"step 1 of 3, check before the next step starts", sequence(false, QueueParent, testNow.Add(time.Second))},
+		{"step 1 of 3, checked", sequence(false, QueueNone, time.Time{})},
+		{"step 1 of 3, counted", sequence(true, QueueParent, testNow)},
+		{"step 1 of 3, counted, held", with(sequence(true, QueueNone, time.Time{}), held(testNow.Add(time.Second)))},
+		{"step 1 of 3, counted, held by another", with(sequence(true, QueueNone, time.Time{}), func(e *Execution) {
+			held(testNow.Add(time.Second))(e)
+			e.ExecutorID = "x2"
+		})},
+		{"step 1 of 2, the last", with(sequence(false, QueueParent, testNow.Add(5*time.Second)), func(e *Execution) { e.Family.Size = 2 })},
+		{"completed, a wake-up that is kept", func() *Execution {
+			return newKept("e1", "task", "key", Wake{Output: Payload{Data: []byte("1")}}, testNow.Add(-time.Second), time.Minute)
+		}},
+		{"failed, a wake-up that was kept too long", func() *Execution {
+			return newKept("e1", "task", "key", Wake{Failure: newFailure(CodeFailed, "no", "")}, testNow.Add(-time.Minute), time.Minute)
+		}},
 		{"completed, lease entry left", func() *Execution { return ended(StatusCompleted, CloseIdle, QueueRunning) }},
 		{"failed, children left", with(
 			func() *Execution { return ended(StatusFailed, CloseIdle, QueueFinished) },
@@ -168,8 +213,15 @@ func testEvents() []Event {
 		ExpireSleep{},
 		CommitChildren{ExecutorID: "x1", RunOutput: out, Nonce: "n", Size: 2, CheckAt: testNow.Add(10 * time.Second)},
 		ChildrenSpawned{},
+		PostponeCheck{CheckAt: testNow.Add(20 * time.Second)},
 		CountChildren{Units: []int{1}},
 		CountChildren{Finalize: true},
+		CommitStep{ExecutorID: "x1", Finished: 1, KeepUntil: testNow.Add(2 * time.Second), CheckAt: testNow.Add(12 * time.Second)},
+		EndSequence{ExecutorID: "x1", Finished: 1},
+		EndSequence{ExecutorID: "x1", Finished: 1, Failure: &failure},
+		ExpireFamily{ExecutorID: "x1"},
+		Adopt{Sleeper: NewExecution("e1", Spec{TaskID: "task", SleepKey: "key", Timeout: time.Minute}, testNow)},
+		Adopt{Sleeper: newKept("e1", "task", "key", Wake{}, testNow, time.Minute)},
 		ClaimChildren{ExecutorID: "x1", ExpiresAt: testNow.Add(30 * time.Second)},
 		ReleaseChildren{ExecutorID: "x1", Delay: time.Second},
 		ExpireChildren{MaxRecoveries: 2},
@@ -190,6 +242,12 @@ func testEvents() []Event {
 // describe tells the part of a record that decides what may happen to it next.
 func describe(e *Execution) string {
 	s := fmt.Sprintf("%s, close %s", e.Status, e.CloseStatus)
+	if e.Kept {
+		s += ", kept"
+	}
+	if f := e.Family; f != nil && f.Sequential {
+		s += fmt.Sprintf(", step %d", f.Step)
+	}
 	if e.Family != nil {
 		s += fmt.Sprintf(", family %s %d/%d", e.Family.Processing, e.ActiveChildren(), e.Family.Size)
 	}
@@ -222,6 +280,14 @@ func TestEveryEventInEveryState(t *testing.T) {
 			case CountChildren:
 				if ev.Finalize {
 					name += " (finalize)"
+				}
+			case EndSequence:
+				if ev.Failure != nil {
+					name += " (failed)"
+				}
+			case Adopt:
+				if ev.Sleeper.Kept {
+					name += " (another wake-up)"
 				}
 			case Cancel:
 				if ev.ByParent {
@@ -259,7 +325,7 @@ func TestTransitionsKeepWhatIsFixed(t *testing.T) {
 			if after.Rev != before.Rev+1 || !after.UpdatedAt.Equal(testNow) {
 				t.Errorf("%s: %s: revision %d -> %d, updated %s", s.name, ev.name(), before.Rev, after.Rev, after.UpdatedAt)
 			}
-			if before.Status.Finished() {
+			if before.Status.Finished() && !before.Kept {
 				if after.Status != before.Status || !after.FinishedAt.Equal(before.FinishedAt) ||
 					cmp.Diff(before.Output, after.Output) != "" || cmp.Diff(before.Failure, after.Failure) != "" {
 					t.Errorf("%s: %s changed a finished execution's status, output or failure", s.name, ev.name())

@@ -38,6 +38,12 @@ func inWorld(t *testing.T, tasks []core.Definition, test func(w *world)) {
 	})
 }
 
+// inIdleWorld is inWorld without an engine: test starts it.
+func inIdleWorld(t *testing.T, tasks []core.Definition, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(newWorld(t, tasks)) })
+}
+
 func newWorld(t *testing.T, tasks []core.Definition) *world {
 	t.Helper()
 	registry, err := core.NewRegistry(tasks...)
@@ -89,6 +95,15 @@ func (w *world) checkClosed() {
 				e.ID, e.TaskID, e.Status, e.CloseStatus, e.Queue, e.NeedsCancellation)
 		}
 	})
+}
+
+// closed reports whether nothing is left to do.
+func (w *world) closed() bool {
+	closed := true
+	w.store.Each(func(e *core.Execution) {
+		closed = closed && e.CloseStatus == core.CloseClosed && !e.NeedsCancellation
+	})
+	return closed
 }
 
 func (w *world) get(id string) *core.Execution {

@@ -8,7 +8,11 @@ import (
 )
 
 // writer writes what transitions decide.
-type writer struct{ store Store }
+type writer struct {
+	store    Store
+	local    *local
+	observer *Observer
+}
 
 // How often a write is tried when its outcome is unknown, and the wait before the second try; it doubles.
 const (
@@ -36,6 +40,51 @@ func (w writer) insert(ctx context.Context, e *Execution) error {
 	return persist(ctx, func() error { return w.store.Insert(ctx, []*Execution{e})[0] })
 }
 
+// insertAll puts new executions; the errors are in their order.
+func (w writer) insertAll(ctx context.Context, executions []*Execution) []error {
+	errs := w.store.Insert(ctx, executions)
+	var unknown []int
+	for i, err := range errs {
+		if errors.Is(err, ErrUnknownOutcome) {
+			unknown = append(unknown, i)
+		}
+	}
+	_ = inParallel(ctx, unknown, func(ctx context.Context, i int) error {
+		errs[i] = w.insert(ctx, executions[i])
+		return nil // each error is its execution's own
+	})
+	return errs
+}
+
+// insertSleeper puts the first record of a sleeping execution. When a wake-up was kept for it the execution is
+// finished by that. When somebody else has the key the error matches ErrAlreadyExists, and the record is theirs.
+func (w writer) insertSleeper(ctx context.Context, e *Execution) (*Execution, error) {
+	for {
+		err := w.insert(ctx, e)
+		if !errors.Is(err, ErrAlreadyExists) {
+			return e, err
+		}
+		there, err := getOne(ctx, w.store, e.ID)
+		switch {
+		case errors.Is(err, ErrNotFound) && ctx.Err() == nil:
+			continue // its retention was over
+		case err != nil:
+			return nil, err
+		case !there.Kept:
+			return there, ErrAlreadyExists
+		}
+		after, err := w.decide(ctx, there, Adopt{Sleeper: e})
+		var refused *TransitionError
+		switch {
+		case errors.As(err, &refused) && there.TaskID == e.TaskID && ctx.Err() == nil:
+			continue // it is not kept any more
+		case errors.As(err, &refused):
+			return there, ErrAlreadyExists
+		}
+		return after, err
+	}
+}
+
 // apply writes what ev makes of e and returns the new record. A record that has changed since is left alone:
 // the error is a *ConflictError.
 func (w writer) apply(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
@@ -47,6 +96,10 @@ func (w writer) apply(ctx context.Context, e *Execution, ev Event) (*Execution, 
 	update := []Update{{Before: e, After: after}}
 	if err := persist(ctx, func() error { return w.store.Update(ctx, update)[0] }); err != nil {
 		return nil, fmt.Errorf("write %s of execution %s: %w", ev.name(), e.ID, err)
+	}
+	w.local.wrote(after)
+	if after.Status.Finished() && !after.Kept && (e.Kept || !e.Status.Finished()) {
+		w.observer.finished(ctx, after)
 	}
 	return after, nil
 }

@@ -76,7 +76,7 @@ func (s *Store) clearFlags(
 	for i, id := range ids {
 		entries[i] = entry{id: id}
 	}
-	records, err := s.records(ctx, entries, now)
+	records, _, err := s.records(ctx, entries, now)
 	if err != nil {
 		return nil, err
 	}

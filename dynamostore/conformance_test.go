@@ -13,3 +13,10 @@ func TestTheStoreConforms(t *testing.T) {
 		return testStore(t)
 	})
 }
+
+func TestTheStoreWithAListConforms(t *testing.T) {
+	storetest.RunList(t, func(t *testing.T) core.TestStore {
+		t.Helper()
+		return testStoreWith(t, testClient(endpoint, nil), Options{List: true})
+	})
+}

@@ -29,6 +29,9 @@ func (s *Store) CountFinished(ctx context.Context, now time.Time, counts []core.
 	results := make([]core.CountResult, len(order))
 	s.parallel(len(order), func(i int) {
 		parent, err := s.countOne(ctx, now, *merged[order[i]])
+		if errors.Is(err, core.ErrCorrupt) {
+			err = s.putParentAside(ctx, now, order[i])
+		}
 		if err != nil {
 			err = fmt.Errorf("count children of execution %s: %w", order[i], err)
 		}
@@ -56,6 +59,9 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 			return parent, err
 		}
 		size, family = parent.Family.Size, parent.Family.Nonce
+		if parent.Family.Sequential && len(c.Indexes) > 0 {
+			return s.complete(ctx, now, parent, c.Indexes, finalize)
+		}
 		if finalize {
 			if parent, err = s.complete(ctx, now, parent, nil, true); err != nil || len(c.Indexes) == 0 {
 				return parent, err
@@ -73,6 +79,13 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 		}
 	}
 	return s.countOnParent(ctx, now, c.ParentID, units, core.Units(size))
+}
+
+// putParentAside puts a parent that does not decode in quarantine; to its children it is as good as gone. Once it is
+// restored the check that its children exist counts those that finished meanwhile.
+func (s *Store) putParentAside(ctx context.Context, now time.Time, id string) error {
+	_, _, err := s.records(ctx, []entry{{id: id}}, now)
+	return err
 }
 
 func (s *Store) getParent(ctx context.Context, id string) (*core.Execution, error) {

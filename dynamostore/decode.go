@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -61,15 +62,40 @@ func (d *decoder) int(name string) int {
 	return int(n)
 }
 
+// count is int for what is never negative.
+func (d *decoder) count(name string) int {
+	n := d.int(name)
+	if n < 0 {
+		d.fail(name, "%d is negative", n)
+	}
+	return n
+}
+
+// minTime and maxTime are the beginning of the year 1 and the end of the year 9999, in ms: JSON has no other times.
+const (
+	minTime = -62_135_596_800_000
+	maxTime = 253_402_300_799_999
+)
+
 func (d *decoder) time(name string) time.Time {
 	if d.item[name] == nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(d.int64(name)).UTC()
+	n := d.int64(name)
+	if n < minTime || n > maxTime {
+		d.fail(name, "%d is no time in ms since 1970", n)
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
 }
 
 func (d *decoder) duration(name string) time.Duration {
-	return time.Duration(d.int64(name)) * time.Millisecond
+	n := d.int64(name)
+	if n < 0 || n > math.MaxInt64/int64(time.Millisecond) {
+		d.fail(name, "%d is no duration in ms", n)
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 func (d *decoder) bool(name string) bool {
@@ -130,16 +156,18 @@ func decode(it item) (*core.Execution, error) {
 		ID: id, TaskID: d.text(aTask), RootID: d.text(aRoot), SleepKey: d.text(aSleepKey),
 		Timeout: d.duration(aTimeout), Delay: d.duration(aDelay), Input: d.payload(aInput, id),
 		Status: core.Status(d.text(aStatus)), ExecutorID: d.text(indexExecutor),
-		Attempts: d.int(aAttempts), Recoveries: d.int(aRecoveries), UnknownSince: d.time(aUnknownSince),
-		RunOutput: d.payload(aRunOutput, id), Output: d.payload(aOutput, id),
+		Attempts: d.count(aAttempts), Recoveries: d.count(aRecoveries), UnknownSince: d.time(aUnknownSince),
+		SleepRound: d.count(aSleepRound), Kept: d.bool(aKept), RedriveOf: d.text(aRedriveOf), OutputOf: d.text(aOutputOf),
+		Source: d.source(), ScheduleToStart: d.duration(aSchedule), StartToFinish: d.duration(aStartToFinish),
+		FinishBy: d.time(aFinishBy), RunOutput: d.payload(aRunOutput, id), Output: d.payload(aOutput, id),
 		CreatedAt: d.time(aCreated), StartAt: d.time(aStart), StartedAt: d.time(aStarted), ExpiresAt: d.time(aExpires),
 		WaitingForChildrenAt: d.time(aWaitChildren), WaitingForFinalizeAt: d.time(aWaitFinalize),
 		FinishedAt: d.time(aFinished), UpdatedAt: d.time(aUpdated),
 		CloseStatus: core.CloseStatus(d.text(aClose)), CloseExpiresAt: d.time(aCloseExpires),
-		CloseRecoveries: d.int(aCloseRecov), ClosedAt: d.time(aClosed),
+		CloseRecoveries: d.count(aCloseRecov), ClosedAt: d.time(aClosed),
 		NeedsCancellation: d.item[indexCancel] != nil,
 		Queue:             parseQueue(d.text(indexQueue)), DueAt: d.time(indexDueAt),
-		Rev: d.int64(aRev), Nonce: d.text(aNonce),
+		Rev: d.int64(aRev), Nonce: d.text(aNonce), WriteUnits: d.count(aUnits),
 	}
 	if x.RootID == "" {
 		x.RootID = x.ID
@@ -151,7 +179,7 @@ func decode(it item) (*core.Execution, error) {
 		x.CloseStatus = core.CloseIdle
 	}
 	if parent := d.text(aParent); parent != "" {
-		x.Parent = &core.Parent{ID: parent, TaskID: d.text(aParentTask), Index: d.int(aIndex), Siblings: d.int(aSiblings)}
+		x.Parent = &core.Parent{ID: parent, TaskID: d.text(aParentTask), Index: d.int(aIndex), Siblings: d.count(aSiblings)}
 	}
 	if d.item[aFailureCode] != nil {
 		x.Failure = &core.Failure{
@@ -164,22 +192,41 @@ func decode(it item) (*core.Execution, error) {
 	x.Retry = d.retry()
 	d.check(x)
 	if d.err != nil {
-		return nil, fmt.Errorf("item of execution %q: %w", id, d.err)
+		return nil, corruptItem(id, d.err)
 	}
 	return x, nil
 }
 
 func (d *decoder) family(id string) *core.Family {
 	f := &core.Family{
-		Nonce: d.text(aFamily), Size: d.int(aSize), Manifest: d.payload(aManifest, id), Spawned: d.bool(aSpawned),
+		Nonce: d.text(aFamily), Size: d.count(aSize), Manifest: d.payload(aManifest, id), Spawned: d.bool(aSpawned),
 		Counted: d.numbers(aCounted), FinalizeTaskID: d.text(aFinalizeTask), FinalizeCounted: d.bool(aFinalized),
 		Processing: core.ProcessingStatus(d.text(aProcessing)), ProcessingExpiresAt: d.time(aProcessingEnd),
-		ProcessedAt: d.time(aProcessed), Recoveries: d.int(aProcessRecov),
+		ProcessedAt: d.time(aProcessed), Recoveries: d.count(aProcessRecov),
 	}
 	if f.Processing == "" {
 		f.Processing = core.ProcessingIdle
 	}
+	switch kind := d.int(aSequence); kind {
+	case 0:
+	case 1, 2:
+		f.Sequential, f.Loop = true, kind == 2
+	default:
+		d.fail(aSequence, "%d is no kind of sequence", kind)
+	}
+	f.Step, f.StepDone, f.Sleepers = d.count(aStep), d.bool(aStepDone), d.bool(aSleepers)
 	return f
+}
+
+func (d *decoder) source() core.Source {
+	kind, id, ok := strings.Cut(d.text(aSource), ":")
+	switch {
+	case d.text(aSource) == "":
+		return core.Source{}
+	case !ok || kind != "i" && kind != "o" || id == "":
+		d.fail(aSource, "%q is no source", d.text(aSource))
+	}
+	return core.Source{ExecutionID: id, Output: kind == "o"}
 }
 
 func (d *decoder) retry() core.RetryPolicy {
@@ -188,32 +235,89 @@ func (d *decoder) retry() core.RetryPolicy {
 	if s == "" {
 		return p
 	}
-	var base, limit int64
-	if n, err := fmt.Sscanf(strings.ReplaceAll(s, "/", " "), "%d %d %g %d %g", &p.MaxAttempts, &base, &p.Multiplier, &limit, &p.Jitter); n != 5 || err != nil {
-		d.fail(aRetry, "%q is not a retry policy", s)
+	f := strings.Split(s, "/")
+	var errs []error
+	whole := func(i int, most int64) int64 {
+		n, err := strconv.ParseInt(f[i], 10, 64)
+		if err == nil && (n < 0 || n > most) {
+			err = strconv.ErrRange
+		}
+		errs = append(errs, err)
+		return n
 	}
-	p.BaseDelay, p.MaxDelay = time.Duration(base)*time.Millisecond, time.Duration(limit)*time.Millisecond
+	broken := func(i int) float64 {
+		x, err := strconv.ParseFloat(f[i], 64)
+		if err == nil && !(x >= 0 && x <= 1000) { // also what is no number
+			err = strconv.ErrRange
+		}
+		errs = append(errs, err)
+		return x
+	}
+	if len(f) == 5 {
+		const longest = math.MaxInt64 / int64(time.Millisecond)
+		p.MaxAttempts, p.BaseDelay, p.Multiplier = int(whole(0, math.MaxInt32)), time.Duration(whole(1, longest))*time.Millisecond, broken(2)
+		p.MaxDelay, p.Jitter = time.Duration(whole(3, longest))*time.Millisecond, broken(4)
+	}
+	if err := errors.Join(errs...); len(f) != 5 || err != nil {
+		d.fail(aRetry, "%q is not a retry policy", s)
+		return core.RetryPolicy{}
+	}
 	return p
 }
 
 // check fails on what no version of this package wrote.
 func (d *decoder) check(x *core.Execution) {
 	switch v := d.int64(aVersion); {
-	case v > schemaVersion:
-		d.fail(aVersion, "schema version %d is later than %d, which this program knows: deploy the newer one", v, schemaVersion)
+	case v > schemaVersion: // whatever else does not decode, it need not be wrong
+		d.err = fmt.Errorf("attribute %q: %w: %d is later than %d, which this program knows: deploy the newer one",
+			aVersion, errLaterVersion, v, schemaVersion)
 	case v < 1:
 		d.fail(aVersion, "schema version %d does not exist", v)
 	}
 	switch {
 	case x.ID == "":
 		d.fail(keyPK, "it is missing")
+	case x.TaskID == "":
+		d.fail(aTask, "it is missing")
+	case d.item[aTimeout] == nil:
+		d.fail(aTimeout, "it is missing")
+	case x.CreatedAt.IsZero():
+		d.fail(aCreated, "it is missing")
 	case !slices.Contains(core.Statuses(), x.Status):
 		d.fail(aStatus, "%q is no status", x.Status)
-	case x.Rev < 1:
+	case x.Queue == QueueQuarantine:
+		mark := decoder{item: markOf(d.item)}
+		d.fail(indexQueue, "the item is in quarantine, because of %s", mark.text("why"))
+	case x.Rev < 1 || x.Rev > 1<<53:
 		d.fail(aRev, "revision %d", x.Rev)
 	case x.Queue != core.QueueNone && !slices.Contains(core.Queues(), x.Queue):
 		d.fail(indexQueue, "%q is no queue", x.Queue)
-	case x.Status == core.StatusWaitingForChildren && x.Family == nil, x.Status == core.StatusWaitingForFinalize && x.Family == nil:
+	case (x.Queue == core.QueueNone) != x.DueAt.IsZero():
+		d.fail(indexDueAt, "it is there without a queue, or missing with one")
+	case x.Parent != nil && x.Parent.Index < core.FinalizeIndex:
+		d.fail(aIndex, "%d is no child's place", x.Parent.Index)
+	case !slices.Contains([]core.CloseStatus{core.CloseIdle, core.CloseReady, core.CloseClosing, core.CloseClosed}, x.CloseStatus):
+		d.fail(aClose, "%q is no close status", x.CloseStatus)
+	case (x.Status == core.StatusWaitingForChildren || x.Status == core.StatusWaitingForFinalize) && x.Family == nil:
 		d.fail(aFamily, "it is missing")
+	case x.Family != nil:
+		d.checkFamily(x.Family)
 	}
 }
+
+func (d *decoder) checkFamily(f *core.Family) {
+	switch f.Processing {
+	case core.ProcessingIdle, core.ProcessingProcessing, core.ProcessingProcessed:
+	default:
+		d.fail(aProcessing, "%q is no processing status", f.Processing)
+	}
+	if f.Size > maxFamily || f.Step > maxFamily {
+		d.fail(aSize, "%d children, at step %d", f.Size, f.Step)
+	}
+	if n := len(f.Counted); n > 0 && (f.Counted[0] < 0 || f.Counted[n-1] >= core.Units(f.Size)) {
+		d.fail(aCounted, "a child of %d is counted that does not exist", f.Size)
+	}
+}
+
+// maxFamily is more than core allows of children, steps or iterations.
+const maxFamily = 1_000_000

@@ -101,6 +101,12 @@ func definite(err error) bool {
 	return credentialsMissing(err)
 }
 
+// refused reports whether DynamoDB found fault with a request itself, such as a sum of what is no number.
+func refused(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "ValidationException"
+}
+
 // throttled reports whether DynamoDB refused a request because there were too many.
 func throttled(err error) bool {
 	var api smithy.APIError

@@ -33,6 +33,13 @@ func (x *expression) name(attribute string) string {
 	return placeholder
 }
 
+// anyName is name for an attribute whose name may have any characters.
+func (x *expression) anyName(attribute string) string {
+	placeholder := "#" + strconv.Itoa(len(x.names))
+	x.names[placeholder] = attribute
+	return placeholder
+}
+
 // value returns the placeholder of a value.
 func (x *expression) value(v types.AttributeValue) string {
 	placeholder := ":" + strconv.Itoa(len(x.values))
@@ -74,15 +81,12 @@ func (x *expression) input(table string, key item, back types.ReturnValue) *dyna
 //	outcome:   the attributes that differ are as after has them; the counted set has after's units added
 func difference(before, after item, oldCounted, newCounted []int) *expression {
 	x := newExpression()
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if name != aCounted && !sameValue(before[name], after[name]) {
-			x.assign(name, after[name])
-		}
+	assigned, removed := changes(before, after)
+	for _, name := range assigned {
+		x.assign(name, after[name])
 	}
-	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if _, kept := after[name]; !kept && name != aCounted {
-			x.remove = append(x.remove, x.name(name))
-		}
+	for _, name := range removed {
+		x.remove = append(x.remove, x.name(name))
 	}
 	x.when = append(x.when, x.name(aRev)+" = "+x.value(before[aRev]))
 	added := slices.DeleteFunc(slices.Clone(newCounted), func(unit int) bool { return slices.Contains(oldCounted, unit) })
@@ -95,6 +99,26 @@ func difference(before, after item, oldCounted, newCounted []int) *expression {
 		}
 	}
 	return x
+}
+
+// changes returns the names of the attributes that a transition sets and removes, without those that are added to.
+func changes(before, after item) (assigned, removed []string) {
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if name != aCounted && name != aUnits && !sameValue(before[name], after[name]) {
+			assigned = append(assigned, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if _, kept := after[name]; !kept && name != aCounted && name != aUnits {
+			removed = append(removed, name)
+		}
+	}
+	return assigned, removed
+}
+
+// bill adds units to those that the record's writes were billed at.
+func (x *expression) bill(units int) {
+	x.add = append(x.add, x.name(aUnits)+" "+x.value(number(int64(units))))
 }
 
 func sameValue(a, b types.AttributeValue) bool {
@@ -144,6 +168,7 @@ func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb
 	x.assign(aUpdated, now)
 	x.assign(aNonce, text(nonce))
 	x.assign(indexQueue, text(queueKey(core.QueueRunning, shard)))
+	x.bill(claimUnits)
 	x.when = append(x.when,
 		fmt.Sprintf("begins_with(%s, %s)", x.name(indexQueue), x.value(text(string(core.QueueReady)+"#"))),
 		fmt.Sprintf("%s <= %s", x.name(indexDueAt), x.value(now)),
@@ -161,6 +186,7 @@ func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb
 func (s *Store) countUnits(parentID string, units []int, whole int) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	x.add = append(x.add, x.name(aCounted)+" "+x.value(numbers(units)))
+	x.bill(1)
 	x.when = append(x.when,
 		x.name(aStatus)+" = "+x.value(text(string(core.StatusWaitingForChildren))),
 		fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(whole-len(units))))),

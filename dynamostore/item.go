@@ -27,6 +27,14 @@ const (
 	aIndex         = "i"
 	aSiblings      = "sb"
 	aSleepKey      = "k"
+	aSleepRound    = "kr"
+	aKept          = "kp"
+	aRedriveOf     = "rd"
+	aOutputOf      = "oo"
+	aSource        = "io" // "o:" and the id whose output, or "i:" and the id whose input, is the input
+	aSchedule      = "ss" // ms
+	aStartToFinish = "sf" // ms
+	aFinishBy      = "fb"
 	aRetry         = "re"
 	aTimeout       = "to" // ms
 	aDelay         = "d"  // ms
@@ -52,6 +60,10 @@ const (
 	aSize          = "fs"
 	aManifest      = "mf"
 	aSpawned       = "sp"
+	aSequence      = "sq" // 1 a chain, 2 a loop
+	aStep          = "sn"
+	aStepDone      = "sx"
+	aSleepers      = "sl"
 	aCounted       = "dn" // number set
 	aFinalizeTask  = "ft"
 	aFinalized     = "fx"
@@ -65,6 +77,7 @@ const (
 	aClosed        = "cl"
 	aRev           = "r"
 	aNonce         = "n"
+	aUnits         = "u" // write units, its own writes included
 )
 
 func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
@@ -142,6 +155,14 @@ func (s *Store) encode(x *core.Execution) item {
 		e.int(aSiblings, p.Siblings)
 	}
 	e.text(aSleepKey, x.SleepKey)
+	e.int(aSleepRound, x.SleepRound)
+	e.bool(aKept, x.Kept)
+	e.text(aRedriveOf, x.RedriveOf)
+	e.text(aOutputOf, x.OutputOf)
+	e.text(aSource, encodeSource(x.Source))
+	e.duration(aSchedule, x.ScheduleToStart)
+	e.duration(aStartToFinish, x.StartToFinish)
+	e.time(aFinishBy, x.FinishBy)
 	e.text(aRetry, encodeRetry(x.Retry))
 	e.item[aTimeout] = number(x.Timeout.Milliseconds()) // a claim computes with it
 	e.duration(aDelay, x.Delay)
@@ -172,6 +193,15 @@ func (s *Store) encode(x *core.Execution) item {
 		e.int(aSize, f.Size)
 		e.payload(aManifest, x.ID, f.Manifest)
 		e.bool(aSpawned, f.Spawned)
+		switch {
+		case f.Loop:
+			e.int(aSequence, 2)
+		case f.Sequential:
+			e.int(aSequence, 1)
+		}
+		e.int(aStep, f.Step)
+		e.bool(aStepDone, f.StepDone)
+		e.bool(aSleepers, f.Sleepers)
 		if len(f.Counted) > 0 {
 			e.item[aCounted] = numbers(f.Counted)
 		}
@@ -197,7 +227,9 @@ func (s *Store) encode(x *core.Execution) item {
 		e.item[indexQueue] = text(queueKey(x.Queue, shardOf(x.ID, s.opts.Shards)))
 		e.time(indexDueAt, x.DueAt)
 	}
+	s.encodeList(e.item, x)
 	e.text(aNonce, x.Nonce)
+	e.int(aUnits, x.WriteUnits)
 	if end := s.endOfLife(x); end > 0 {
 		e.item[attributeTTL] = number(end)
 	}
@@ -209,7 +241,10 @@ const siblingSlack = 365 * 24 * time.Hour
 
 // endOfLife returns when the record may be deleted, in seconds since 1970; 0 for never.
 func (s *Store) endOfLife(x *core.Execution) int64 {
-	if x.ClosedAt.IsZero() || s.opts.Retention < 0 {
+	switch {
+	case x.Kept:
+		return x.ExpiresAt.Unix()
+	case x.ClosedAt.IsZero() || s.opts.Retention < 0:
 		return 0
 	}
 	end := x.ClosedAt.Add(s.opts.Retention)
@@ -217,6 +252,16 @@ func (s *Store) endOfLife(x *core.Execution) int64 {
 		end = end.Add(siblingSlack)
 	}
 	return end.Unix()
+}
+
+func encodeSource(s core.Source) string {
+	switch {
+	case s.ExecutionID == "":
+		return ""
+	case s.Output:
+		return "o:" + s.ExecutionID
+	}
+	return "i:" + s.ExecutionID
 }
 
 // encodeRetry returns the policy's fields in a short text; empty for the zero policy.

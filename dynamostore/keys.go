@@ -1,10 +1,13 @@
 package dynamostore
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/perdure-dev/perdure/core"
 )
@@ -16,17 +19,21 @@ import (
 //	payload part    execution id       p#<field>#<nonce of the write>#<number>
 //	count bucket    parent's id        n#<family's nonce>#<bucket>
 //	child pointer   parent's id        c#<index>#<child's id>
+//	effect          execution id       x#<the effect's name>
 //	settings        perdure#settings   s
+//	executors       perdure#settings   x
 //
 //	index    partition                     sort
 //	queue    <queue>#<shard of the id>     due time in ms
 //	cancel   cancel#<shard of executor>    executor id (cancelShards, whatever the queues have)
+//	list     <class>#<shard of the id>     creation time in ms, 6 bytes, and the id
 
 const (
 	sortExecution = "e"
 	pointerPrefix = "c#"
 	settingsKey   = "perdure#settings"
 	sortSettings  = "s"
+	sortExecutors = "x"
 )
 
 // shardOf spreads ids over shards by FNV-1a.
@@ -48,6 +55,60 @@ func cancelShard(executorID string) int { return shardOf(executorID, cancelShard
 // cancelKey is the partition of the cancel index for a shard of the executors.
 func cancelKey(shard int) string { return fmt.Sprintf("cancel#%02d", shard) }
 
+// listKey is the partition of the list index for a class and a shard.
+func listKey(class string, shard int) string { return fmt.Sprintf("%s#%02d", class, shard) }
+
+// listClass names the executions that the list index keeps together: those with one of the finished statuses each,
+// and all unfinished ones, so that only the end of an execution moves it.
+func listClass(status core.Status) string {
+	switch status {
+	case core.StatusCompleted:
+		return "c"
+	case core.StatusFailed:
+		return "f"
+	case core.StatusTimedOut:
+		return "t"
+	case core.StatusFinalizeFailed:
+		return "z"
+	case core.StatusCancelled:
+		return "x"
+	case core.StatusReady, core.StatusRunning, core.StatusWaitingForChildren, core.StatusWaitingForFinalize:
+	}
+	return "u"
+}
+
+// listClasses returns the classes in which executions with a status are; all for none.
+func listClasses(status core.Status) []string {
+	if status != "" {
+		return []string{listClass(status)}
+	}
+	var all []string
+	for _, s := range core.Statuses() {
+		if class := listClass(s); !slices.Contains(all, class) {
+			all = append(all, class)
+		}
+	}
+	return all
+}
+
+// listEpoch makes creation times from 2,500 BC to 6,400 AD ascend as 6 bytes.
+const listEpoch = 1 << 47
+
+// listPlace is the sort key of the list index.
+func listPlace(p core.Place) []byte {
+	ms := max(-listEpoch, min(listEpoch-1, p.CreatedAt.UnixMilli())) + listEpoch
+	b := binary.BigEndian.AppendUint64(nil, uint64(ms)) //nolint:gosec // it is not negative
+	return append(b[2:], p.ID...)
+}
+
+func parseListPlace(b []byte) (core.Place, error) {
+	if len(b) < 7 {
+		return core.Place{}, fmt.Errorf("place in the list %x: it has %d bytes, must have a time's 6 and an id", b, len(b))
+	}
+	ms := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, b[:6]...))) - listEpoch //nolint:gosec // it has 48 bits
+	return core.Place{CreatedAt: time.UnixMilli(ms).UTC(), ID: string(b[6:])}, nil
+}
+
 // parseQueue returns the queue of a partition of the queue index.
 func parseQueue(key string) core.Queue {
 	name, _, _ := strings.Cut(key, "#")
@@ -57,6 +118,9 @@ func parseQueue(key string) core.Queue {
 func partKey(field, nonce string, number int) string {
 	return fmt.Sprintf("p#%s#%s#%02d", field, nonce, number)
 }
+
+// effectKey is where the completion of an effect is noted: see Once.
+func effectKey(name string) string { return "x#" + name }
 
 // bucketKey names the family, since a parent's id may be used again once its retention is over.
 func bucketKey(family string, bucket int) string { return fmt.Sprintf("n#%s#%03d", family, bucket) }

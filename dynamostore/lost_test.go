@@ -52,8 +52,8 @@ func TestAWriteWhoseAnswerIsLostHappensOnce(t *testing.T) {
 	child := ready(after.ChildID(0), 10)
 	child.Parent = &core.Parent{ID: "parent", Siblings: 1}
 	spawn := core.Spawn{Update: core.Update{Before: parent, After: after}, Children: []*core.Execution{child}}
-	if err := s.UpdateAndInsertChildren(t.Context(), []core.Spawn{spawn})[0]; err != nil {
-		t.Fatal(err)
+	if r := s.UpdateAndInsertChildren(t.Context(), []core.Spawn{spawn})[0]; r.Err != nil || r.Children[0] != nil {
+		t.Fatalf("%+v", r)
 	}
 	for range 2 {
 		r := s.CountFinished(t.Context(), now, []core.Count{{ParentID: "parent", Siblings: 1, Indexes: []int{0}}})[0]

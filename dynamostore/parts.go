@@ -2,10 +2,8 @@ package dynamostore
 
 import (
 	"bytes"
-	"compress/flate"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,7 +17,7 @@ const (
 	// unit is what one write request unit pays for, in bytes.
 	unit = 1024
 	// reserveNew is what a new record's item grows by until it is closed, without its output.
-	reserveNew = 150
+	reserveNew = 154
 	// reserveLater is the same for the item of any later record.
 	reserveLater = 40
 	// partBytes is the size of the largest part; an item has at most 400 KB.
@@ -113,6 +111,20 @@ func (s *Store) place(e, before *core.Execution) (*core.Execution, []part) {
 	}
 }
 
+// tellPlaces tells the record that a write took from where its payloads are, so that its next write knows.
+func tellPlaces(e, placed *core.Execution) {
+	if e.Failure != nil {
+		own := *e.Failure // records share it
+		e.Failure = &own
+	}
+	to := slots(e, nil)
+	for i, from := range slots(placed, nil) {
+		if from.payload.Ref != "" {
+			to[i].payload.Ref = from.payload.Ref
+		}
+	}
+}
+
 // shallow returns a copy of e whose payloads can be replaced.
 func shallow(e *core.Execution) *core.Execution {
 	c := *e
@@ -145,33 +157,13 @@ func split(field, nonce string, data []byte) (partsRef, []part) {
 
 func units(n int) int { return (n + unit - 1) / unit }
 
-func deflate(data []byte) []byte {
-	var buf bytes.Buffer
-	w, err := flate.NewWriter(&buf, flate.DefaultCompression)
-	if err != nil {
-		return data
-	}
-	if _, err := w.Write(data); err != nil {
-		return data
-	}
-	if err := w.Close(); err != nil {
-		return data
-	}
-	return buf.Bytes()
-}
-
 // putParts puts the parts of a record's payloads, before the record names them. They are written once: a part
 // that is there was put by an earlier try of the same write.
 func (s *Store) putParts(ctx context.Context, e *core.Execution, parts []part) error {
 	errs := make([]error, len(parts))
 	s.parallel(len(parts), func(i int) {
-		it := primaryKey(e.ID, parts[i].sk)
-		it[aPartData] = &types.AttributeValueMemberB{Value: parts[i].data}
-		if end := s.partEnd(e); end > 0 {
-			it[attributeTTL] = number(end)
-		}
 		_, err := s.api.PutItem(ctx, &dynamodb.PutItemInput{
-			TableName: aws.String(s.table), Item: it,
+			TableName: aws.String(s.table), Item: s.partItem(e, parts[i]),
 			ConditionExpression:      aws.String("attribute_not_exists(#pk)"),
 			ExpressionAttributeNames: map[string]string{"#pk": keyPK},
 		})
@@ -186,6 +178,16 @@ func (s *Store) putParts(ctx context.Context, e *core.Execution, parts []part) e
 		}
 	}
 	return nil
+}
+
+// partItem returns the item of a part of a record's payloads.
+func (s *Store) partItem(e *core.Execution, p part) item {
+	it := primaryKey(e.ID, p.sk)
+	it[aPartData] = &types.AttributeValueMemberB{Value: p.data}
+	if end := s.partEnd(e); end > 0 {
+		it[attributeTTL] = number(end)
+	}
+	return it
 }
 
 // partEnd returns when a part that is written with a record may be deleted, in seconds since 1970; 0 for never.
@@ -217,11 +219,11 @@ func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
 		}
 		id, inner, err := splitOuterRef(p.Ref)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w %w", core.ErrCorrupt, err)
 		}
 		ref, err := parseRef(inner)
 		if err != nil {
-			return fmt.Errorf("execution %s: %w", id, err)
+			return fmt.Errorf("execution %s: %w %w", id, core.ErrCorrupt, err)
 		}
 		t := target{payload: p, ref: ref}
 		for n := range ref.count {
@@ -230,7 +232,7 @@ func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
 		keys = append(keys, t.keys...)
 		targets = append(targets, t)
 	}
-	items, err := s.batchGet(ctx, keys, "")
+	items, err := s.batchGet(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -240,17 +242,21 @@ func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
 			it := items[itemID(key)]
 			b, ok := it[aPartData].(*types.AttributeValueMemberB)
 			if !ok {
-				return fmt.Errorf("%w: a part of the payload %s is gone", core.ErrNotFound, t.payload.Ref)
+				return fmt.Errorf("%w payload %s: a part of it is gone: %w", core.ErrCorrupt, t.payload.Ref, core.ErrNotFound)
 			}
-			data = append(data, b.Value...)
+			if data == nil {
+				data = b.Value // as a rule there is one
+			} else {
+				data = append(data, b.Value...)
+			}
 		}
 		if t.ref.codec == codecFlate {
-			if data, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data)), int64(t.ref.size)+1)); err != nil {
-				return fmt.Errorf("payload %s: %w", t.payload.Ref, err)
+			if data, err = inflate(data, t.ref.size); err != nil {
+				return fmt.Errorf("%w payload %s: %w", core.ErrCorrupt, t.payload.Ref, err)
 			}
 		}
 		if len(data) != t.ref.size {
-			return fmt.Errorf("payload %s: it has %d bytes, not %d", t.payload.Ref, len(data), t.ref.size)
+			return fmt.Errorf("%w payload %s: it has %d bytes, not %d", core.ErrCorrupt, t.payload.Ref, len(data), t.ref.size)
 		}
 		if data == nil {
 			data = []byte{}

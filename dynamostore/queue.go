@@ -19,7 +19,7 @@ const (
 	// skipFor is how long an entry that came to nothing is passed over: the index lags.
 	skipFor = 3 * time.Second
 	// skipUnfit is the same for an entry that another look at the record would not change: a task that is too long
-	// for what is left, an item that does not decode.
+	// for what is left, an item of a later schema version.
 	skipUnfit = time.Minute
 	// maxSkipped bounds how many such entries are remembered.
 	maxSkipped = 10_000
@@ -31,6 +31,7 @@ const (
 type entry struct {
 	id    string
 	dueAt int64 // ms
+	queue core.Queue
 }
 
 // look says which entries of a queue are wanted: at most limit of those that are due at now. A claim of ready
@@ -40,21 +41,37 @@ type look struct {
 	now   time.Time
 	left  time.Duration
 	limit int
+	// Of a claim of ready executions: see contention.go.
+	spread   int
+	rivals   []string
+	executor string
+	shared   bool
 }
 
-// due returns the wanted entries, oldest first, and the first due time to come. Entries that came to nothing a
-// moment ago are passed over. There is no upper bound in the query, so that one answer tells both.
-func (s *Store) due(ctx context.Context, l look) (found []entry, next time.Time, err error) {
+// queueView is what a look at a queue saw.
+type queueView struct {
+	found []entry   // the wanted entries, oldest first
+	next  time.Time // the first due time to come
+	// due is how many entries were seen that are due, those included that are passed over; oldest is when the first of
+	// them was due.
+	due    int
+	oldest time.Time
+}
+
+// due looks at a queue. Entries that came to nothing a moment ago are passed over. There is no upper bound in the query,
+// so that one answer tells what is due and what will be next.
+func (s *Store) due(ctx context.Context, l look) (v queueView, err error) {
 	shards, err := s.knownShards(ctx, l.now)
 	if err != nil {
-		return nil, next, err
+		return v, err
 	}
 	var mu sync.Mutex
 	errs := make([]error, shards)
 	s.parallel(shards, func(shard int) {
-		p := &page{queue: l.queue, shard: shard}
-		for pages, taken := 0, 0; !p.done && taken < l.limit && pages < maxPages; pages++ {
-			entries, err := s.readPage(ctx, p, l.limit-taken+1)
+		p := &page{queue: l.queue, shard: shard, now: l.now}
+		wanted := max(l.limit, l.limit*max(l.spread, 1+len(l.rivals))/shards)
+		for pages, taken := 0, 0; !p.done && taken < wanted && pages < maxPages; pages++ {
+			entries, err := s.readPage(ctx, p, wanted-taken+1)
 			if err != nil {
 				errs[shard] = err
 				return
@@ -64,13 +81,16 @@ func (s *Store) due(ctx context.Context, l look) (found []entry, next time.Time,
 				at := time.UnixMilli(e.dueAt).UTC()
 				if at.After(l.now) {
 					p.done = true
-					if next.IsZero() || at.Before(next) {
-						next = at
+					if v.next.IsZero() || at.Before(v.next) {
+						v.next = at
 					}
 					break
 				}
+				if v.due++; v.oldest.IsZero() || at.Before(v.oldest) {
+					v.oldest = at
+				}
 				if !s.skipped(e, l) {
-					found = append(found, e)
+					v.found = append(v.found, e)
 					taken++
 				}
 			}
@@ -78,16 +98,33 @@ func (s *Store) due(ctx context.Context, l look) (found []entry, next time.Time,
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
-		return nil, next, explain(s.where, err)
+		return queueView{}, explain(s.where, err)
 	}
-	slices.SortFunc(found, func(a, b entry) int { return cmp.Or(cmp.Compare(a.dueAt, b.dueAt), cmp.Compare(a.id, b.id)) })
-	return found[:min(l.limit, len(found))], next, nil
+	slices.SortFunc(v.found, compareEntries)
+	if !l.shared {
+		v.found = v.found[:min(l.limit, len(v.found))]
+	}
+	return v, nil
+}
+
+// note adds what a look saw to what a sweep tells; the first look counts for what was due.
+func (v queueView) note(swept *core.Swept) {
+	swept.NextDue = v.next
+	if swept.Due == 0 {
+		swept.Due, swept.OldestDue = v.due, v.oldest
+	}
+}
+
+// compareEntries sorts by due time.
+func compareEntries(a, b entry) int {
+	return cmp.Or(cmp.Compare(a.dueAt, b.dueAt), cmp.Compare(a.id, b.id))
 }
 
 // page is where reading a shard's entries has come to.
 type page struct {
 	queue core.Queue
 	shard int
+	now   time.Time
 	start item
 	done  bool
 }
@@ -105,10 +142,14 @@ func (s *Store) readPage(ctx context.Context, p *page, limit int) ([]entry, erro
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]entry, len(out.Items))
-	for i, it := range out.Items {
+	entries := make([]entry, 0, len(out.Items))
+	for _, it := range out.Items {
 		d := decoder{item: it}
-		entries[i] = entry{d.text(keyPK), d.int64(indexDueAt)}
+		if d.text(keySK) != sortExecution {
+			s.putForeignAside(ctx, it, p)
+			continue
+		}
+		entries = append(entries, entry{d.text(keyPK), d.int64(indexDueAt), p.queue})
 	}
 	p.start, p.done = out.LastEvaluatedKey, len(out.LastEvaluatedKey) == 0
 	return entries, nil

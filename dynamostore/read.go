@@ -24,9 +24,8 @@ func itemID(key item) string {
 	return d.text(keyPK) + "\x00" + d.text(keySK)
 }
 
-// batchGet reads items consistently; those that do not exist are left out. A projection restricts the
-// attributes, keys aside.
-func (s *Store) batchGet(ctx context.Context, keys []item, projection string) (map[string]item, error) {
+// batchGet reads items consistently; those that do not exist are left out.
+func (s *Store) batchGet(ctx context.Context, keys []item) (map[string]item, error) {
 	found := make(map[string]item, len(keys))
 	if len(keys) == 0 {
 		return found, nil
@@ -42,7 +41,7 @@ func (s *Store) batchGet(ctx context.Context, keys []item, projection string) (m
 	errs := make([]error, len(chunks))
 	var mu sync.Mutex
 	s.parallel(len(chunks), func(i int) {
-		errs[i] = s.getChunk(ctx, chunks[i], projection, func(it item) {
+		errs[i] = s.getChunk(ctx, chunks[i], func(it item) {
 			mu.Lock()
 			defer mu.Unlock()
 			found[itemID(it)] = it
@@ -57,8 +56,8 @@ func (s *Store) batchGet(ctx context.Context, keys []item, projection string) (m
 }
 
 // getChunk reads at most batchKeys items and asks again for those that were not processed.
-func (s *Store) getChunk(ctx context.Context, keys []item, projection string, each func(item)) error {
-	if len(keys) == 1 && projection == "" {
+func (s *Store) getChunk(ctx context.Context, keys []item, each func(item)) error {
+	if len(keys) == 1 {
 		out, err := s.api.GetItem(ctx, &dynamodb.GetItemInput{
 			TableName: aws.String(s.table), Key: keys[0], ConsistentRead: aws.Bool(true),
 		})
@@ -68,10 +67,6 @@ func (s *Store) getChunk(ctx context.Context, keys []item, projection string, ea
 		return err
 	}
 	request := types.KeysAndAttributes{Keys: keys, ConsistentRead: aws.Bool(true)}
-	if projection != "" {
-		request.ProjectionExpression = aws.String("#pk, #sk, #p")
-		request.ExpressionAttributeNames = map[string]string{"#pk": keyPK, "#sk": keySK, "#p": projection}
-	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		out, err := s.api.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
 			RequestItems: map[string]types.KeysAndAttributes{s.table: request},
@@ -113,7 +108,7 @@ func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*c
 		}
 		keys[i] = primaryKey(id, sortExecution)
 	}
-	items, err := s.batchGet(ctx, keys, "")
+	items, err := s.batchGet(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -140,36 +135,13 @@ func (s *Store) GetBySleepKey(ctx context.Context, keys []string) ([]*core.Execu
 	for i, key := range keys {
 		ids[i] = core.SleepID(key)
 	}
-	return s.Get(ctx, ids, core.Filter{})
+	found, err := s.Get(ctx, ids, core.Filter{})
+	return core.WithoutKept(found), err
 }
 
 // CheckSpawn implements core.Store.
 func (s *Store) CheckSpawn(ctx context.Context, parent *core.Execution) ([]int, error) {
-	if parent.Family == nil {
-		return nil, nil
-	}
-	indexes := make([]int, 0, parent.Family.Size+1)
-	if parent.Family.FinalizeTaskID != "" {
-		indexes = append(indexes, core.FinalizeIndex)
-	}
-	for i := range parent.Family.Size {
-		indexes = append(indexes, i)
-	}
-	keys := make([]item, len(indexes))
-	for i, index := range indexes {
-		keys[i] = primaryKey(parent.ChildID(index), sortExecution)
-	}
-	items, err := s.batchGet(ctx, keys, aRev)
-	if err != nil {
-		return nil, err
-	}
-	var missing []int
-	for i, index := range indexes {
-		if _, there := items[itemID(keys[i])]; !there {
-			missing = append(missing, index)
-		}
-	}
-	return missing, nil
+	return core.MissingChildren(ctx, s, parent)
 }
 
 // Children implements core.Store.
@@ -180,19 +152,30 @@ func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Exe
 	}
 	out := make([][]*core.Execution, len(parentIDs))
 	for i, id := range parentIDs {
-		ids, err := s.pointers(ctx, id)
+		keys, err := s.pointers(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		if p := parents[i]; p != nil && p.Family != nil {
-			ids = append(ids, p.ChildIDs()...)
-			if p.Family.FinalizeTaskID != "" {
-				ids = append(ids, p.ChildID(core.FinalizeIndex))
-			}
+		ids := make([]string, len(keys))
+		for n, key := range keys {
+			ids[n] = parsePointer(key)
 		}
 		children, err := s.Get(ctx, ids, core.Filter{})
 		if err != nil {
 			return nil, err
+		}
+		for n, e := range children {
+			// A pointer goes before its child, which may have been refused since the id was taken.
+			if e != nil && (e.Parent == nil || e.Parent.ID != id || pointerKey(e) != keys[n]) {
+				children[n] = nil
+			}
+		}
+		if p := parents[i]; p != nil {
+			committed, err := core.ReadChildren(ctx, s, p, p.ChildIndexes())
+			if err != nil {
+				return nil, err
+			}
+			children = append(children, committed...)
 		}
 		children = slices.DeleteFunc(children, func(e *core.Execution) bool { return e == nil })
 		slices.SortStableFunc(children, compareChildren)
@@ -212,9 +195,9 @@ func compareChildren(a, b *core.Execution) int {
 	return place(a) - place(b)
 }
 
-// pointers returns the ids of children that were inserted under ids of their own.
+// pointers returns the keys of the pointers to children that were to be inserted under ids of their own.
 func (s *Store) pointers(ctx context.Context, parentID string) ([]string, error) {
-	var ids []string
+	var keys []string
 	var start item
 	for {
 		out, err := s.api.Query(ctx, &dynamodb.QueryInput{
@@ -230,10 +213,10 @@ func (s *Store) pointers(ctx context.Context, parentID string) ([]string, error)
 		}
 		for _, it := range out.Items {
 			d := decoder{item: it}
-			ids = append(ids, parsePointer(d.text(keySK)))
+			keys = append(keys, d.text(keySK))
 		}
 		if start = out.LastEvaluatedKey; len(start) == 0 {
-			return ids, nil
+			return keys, nil
 		}
 	}
 }

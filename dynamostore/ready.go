@@ -13,8 +13,62 @@ func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, 
 	if len(c.IDs) > 0 {
 		return s.claimIDs(ctx, c)
 	}
-	l := look{queue: core.QueueReady, now: c.Now, left: c.Left, limit: c.Limit}
-	return s.rounds(ctx, l, func(entries []entry) ([]*core.Execution, error) { return s.claimAll(ctx, entries, c) })
+	l := look{queue: core.QueueReady, now: c.Now, left: c.Left, limit: c.Limit, executor: c.ExecutorID, shared: c.Shared}
+	var swept core.Swept
+	for range maxRounds {
+		if c.Shared {
+			l.rivals, l.spread = s.others.bounds(c.ExecutorID, c.Now)
+		}
+		v, err := s.due(ctx, l)
+		if err != nil {
+			return s.outcome(ctx, swept, err)
+		}
+		v.note(&swept)
+		all := len(v.found)
+		again, err := s.claimFound(ctx, c, &l, v.found, &swept)
+		if err != nil || !again || all == 0 {
+			return s.outcome(ctx, swept, err)
+		}
+	}
+	return swept, nil
+}
+
+// claimFound claims from due entries, a part of them at a time as long as it may be that others do the same. It reports
+// whether another look at the queue is worth it: there is room left, and some entries came to nothing.
+func (s *Store) claimFound(ctx context.Context, c core.ReadyClaim, l *look, found []entry, swept *core.Swept) (again bool, _ error) {
+	for l.limit > 0 && len(found) > 0 {
+		chosen, last, held := s.choose(*l, found)
+		if !held.IsZero() && (swept.NextDue.IsZero() || held.Before(swept.NextDue)) {
+			swept.NextDue = held
+		}
+		if len(chosen) == 0 {
+			return false, nil
+		}
+		claimed, fates, err := s.claimAll(ctx, chosen, c)
+		swept.Corrupt += fates[corrupt]
+		before := len(swept.Executions)
+		s.collect(swept, chosen, claimed, l.now)
+		took := len(swept.Executions) - before
+		l.limit -= took
+		if c.Shared {
+			switch tell, ask := s.others.learn(c.Now, took, fates[outrun]); {
+			case tell:
+				s.meet(ctx, c.ExecutorID, c.Now)
+			case ask:
+				s.askForOthers(ctx, c.Now)
+			}
+			l.rivals, l.spread = s.others.bounds(c.ExecutorID, c.Now)
+		}
+		if err != nil {
+			return false, err
+		}
+		again = again || took < len(chosen)
+		if last || 2*fates[outrun] > len(chosen) {
+			return again, nil // what is left is others', or was seen too long ago
+		}
+		found = slices.DeleteFunc(found, func(e entry) bool { return slices.Contains(chosen, e) })
+	}
+	return again && l.limit > 0, nil
 }
 
 // claimIDs claims executions that are known by id, in the order of the ids.
@@ -30,10 +84,11 @@ func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, er
 	for len(ids) > 0 && len(swept.Executions) < c.Limit {
 		entries := make([]entry, min(c.Limit-len(swept.Executions), len(ids)))
 		for i := range entries {
-			entries[i] = entry{id: ids[i]}
+			entries[i] = entry{id: ids[i], queue: core.QueueReady}
 		}
 		ids = ids[len(entries):]
-		claimed, err := s.claimAll(ctx, entries, c)
+		claimed, fates, err := s.claimAll(ctx, entries, c)
+		swept.Corrupt += fates[corrupt]
 		for _, e := range claimed {
 			if e == nil {
 				swept.Lost++ // its entry is not known, so it is not passed over
@@ -48,40 +103,80 @@ func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, er
 	return swept, nil
 }
 
-func (s *Store) claimAll(ctx context.Context, entries []entry, c core.ReadyClaim) ([]*core.Execution, error) {
-	claimed := make([]*core.Execution, len(entries))
+// fate is what became of a claim.
+type fate int
+
+const (
+	lost    fate = iota // it is ours, or it came to nothing
+	outrun              // another executor has claimed it since the index was read
+	corrupt             // the item does not decode and was put aside
+)
+
+// claimAll claims executions at once. Those that cannot be had are nil; fates has what became of each.
+func (s *Store) claimAll(ctx context.Context, entries []entry, c core.ReadyClaim) (claimed []*core.Execution, fates map[fate]int, _ error) {
+	claimed = make([]*core.Execution, len(entries))
+	each := make([]fate, len(entries))
 	errs := make([]error, len(entries))
-	s.parallel(len(entries), func(i int) { claimed[i], errs[i] = s.claim(ctx, entries[i], c) })
-	return claimed, errors.Join(errs...)
+	s.parallel(len(entries), func(i int) {
+		claimed[i], each[i], errs[i] = s.claim(ctx, entries[i], c)
+		if claimed[i] != nil {
+			// The index may show it for a while.
+			s.passOver(entry{entries[i].id, claimed[i].StartAt.UnixMilli(), core.QueueReady}, c.Now, skip{until: c.Now.Add(skipFor)})
+		}
+	})
+	fates = map[fate]int{}
+	for _, f := range each {
+		fates[f]++
+	}
+	return claimed, fates, errors.Join(errs...)
 }
 
 // claim starts an attempt of an execution; nil when it cannot be had.
-func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Execution, error) {
+func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Execution, fate, error) {
 	if err := s.announceShards(ctx); err != nil {
-		return nil, err
+		return nil, lost, err
 	}
 	nonce := core.NewNonce()
 	out, err := s.api.UpdateItem(ctx, s.claimReady(e.id, c, nonce))
 	if err == nil {
-		return decode(out.Attributes)
+		return s.readClaimed(ctx, e, out.Attributes, c)
 	}
 	old, failed := conditionFailed(err)
 	if !failed {
-		return nil, writeError(s.where, err)
+		if refused(err) {
+			// DynamoDB could not compute it, from a number that is none.
+			if _, n, readErr := s.records(ctx, []entry{e}, c.Now); readErr == nil && n > 0 {
+				return nil, corrupt, nil
+			}
+		}
+		return nil, lost, writeError(s.where, err)
 	}
 	d := decoder{item: old}
 	if old != nil && d.text(aNonce) == nonce {
-		return decode(old) // this very claim, whose answer was lost
+		return s.readClaimed(ctx, e, old, c) // this very claim, whose answer was lost
 	}
-	timeout := d.duration(aTimeout)
-	switch {
-	case d.int64(indexDueAt) != e.dueAt: // it is gone, somebody else was faster, or the entry is of no account
-	case d.int64(aVersion) > schemaVersion:
-		s.opts.Logger.ErrorContext(ctx, "an item is of a later schema version and is left alone: deploy the newer program",
-			logExecution, e.id)
-		s.passOver(e, c.Now, skip{until: c.Now.Add(skipUnfit)})
-	case timeout > c.Left:
+	switch timeout := d.duration(aTimeout); {
+	case d.int64(indexDueAt) != e.dueAt && d.text(indexExecutor) != c.ExecutorID:
+		return nil, outrun, nil
+	case d.int64(indexDueAt) != e.dueAt: // or the index lags
+		return nil, lost, nil
+	case timeout > c.Left && d.err == nil:
 		s.passOver(e, c.Now, skip{until: c.Now.Add(skipUnfit), timeout: timeout})
+		return nil, lost, nil
 	}
-	return nil, nil //nolint:nilnil // it cannot be had
+	_, f, err := s.readClaimed(ctx, e, old, c)
+	return nil, f, err
+}
+
+// readClaimed returns the execution of an item that was just claimed. One that does not decode is put aside.
+func (s *Store) readClaimed(ctx context.Context, e entry, it item, c core.ReadyClaim) (*core.Execution, fate, error) {
+	claimed, err := decode(it)
+	if err == nil {
+		return claimed, lost, nil
+	}
+	s.passOver(e, c.Now, skip{until: c.Now.Add(skipUnfit)})
+	if s.putAside(ctx, it, c.Now, err) {
+		return nil, corrupt, nil
+	}
+	return nil, lost, nil
 }

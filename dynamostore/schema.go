@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/perdure-dev/perdure/core"
 )
 
 // Names of the table's keys, its indexes and their keys, and the attribute of its time to live.
@@ -22,6 +25,9 @@ const (
 	cancelIndex   = "cancel"
 	indexCancel   = "cancel"
 	indexExecutor = "executor"
+	listIndex     = "list" // only with TableOptions.List
+	indexList     = "list"
+	indexListAt   = "listAt"
 
 	attributeTTL = "ttl"
 )
@@ -29,8 +35,14 @@ const (
 // ErrSchema means that a table's keys, indexes or stream are not those that this package needs.
 var ErrSchema = errors.New("table has another schema")
 
+// TableOptions are the choices that a table's operator has; the zero value works.
+type TableOptions struct {
+	// List adds the index that Options.List needs. The index by itself costs nothing. Default: the table has none.
+	List bool
+}
+
 // TableInput returns the table: what template.yaml has, less what only a deployed table needs.
-func TableInput(table string) *dynamodb.CreateTableInput {
+func TableInput(table string, opts TableOptions) *dynamodb.CreateTableInput {
 	attribute := func(name string, t types.ScalarAttributeType) types.AttributeDefinition {
 		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: t}
 	}
@@ -46,7 +58,7 @@ func TableInput(table string) *dynamodb.CreateTableInput {
 			Projection: &types.Projection{ProjectionType: types.ProjectionTypeKeysOnly},
 		}
 	}
-	return &dynamodb.CreateTableInput{
+	in := &dynamodb.CreateTableInput{
 		TableName:   aws.String(table),
 		BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{
@@ -62,6 +74,15 @@ func TableInput(table string) *dynamodb.CreateTableInput {
 			StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewImage,
 		},
 	}
+	if opts.List {
+		in.AttributeDefinitions = append(in.AttributeDefinitions,
+			attribute(indexList, types.ScalarAttributeTypeS), attribute(indexListAt, types.ScalarAttributeTypeB))
+		list := index(listIndex, indexList, indexListAt)
+		// A task's executions are picked from the index itself. The task never changes, so this costs no write.
+		list.Projection = &types.Projection{ProjectionType: types.ProjectionTypeInclude, NonKeyAttributes: []string{aTask}}
+		in.GlobalSecondaryIndexes = append(in.GlobalSecondaryIndexes, list)
+	}
+	return in
 }
 
 // SchemaAPI is the part of the DynamoDB client that creating and checking a table takes.
@@ -73,11 +94,11 @@ type SchemaAPI interface {
 
 // CreateTable creates the table, waits until it is active and switches its time to live on. A table that is
 // there already must have the same schema: see CheckTable.
-func CreateTable(ctx context.Context, api SchemaAPI, table string) error {
-	_, err := api.CreateTable(ctx, TableInput(table))
+func CreateTable(ctx context.Context, api SchemaAPI, table string, opts TableOptions) error {
+	_, err := api.CreateTable(ctx, TableInput(table, opts))
 	var inUse *types.ResourceInUseException
 	if errors.As(err, &inUse) {
-		return CheckTable(ctx, api, table)
+		return CheckTable(ctx, api, table, opts)
 	}
 	if err != nil {
 		return fmt.Errorf("create table %s: %w", table, explain(table, err))
@@ -102,13 +123,27 @@ func CreateTable(ctx context.Context, api SchemaAPI, table string) error {
 
 // CheckTable compares a table with TableInput. The error matches ErrTableNotFound, or ErrSchema and then says
 // what differs and what to do about it.
-func CheckTable(ctx context.Context, api SchemaAPI, table string) error {
+func CheckTable(ctx context.Context, api SchemaAPI, table string, opts TableOptions) error {
 	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(table)})
 	if err != nil {
 		return fmt.Errorf("check table %s: %w", table, explain(table, err))
 	}
-	if differences := compareTable(TableInput(table), out.Table); len(differences) > 0 {
+	if differences := compareTable(TableInput(table, opts), out.Table); len(differences) > 0 {
 		return fmt.Errorf("%w: table %s: %w", ErrSchema, table, errors.Join(differences...))
+	}
+	return nil
+}
+
+// CheckTable checks that the store's table is there and has what the store's options need, before the first write. It is for
+// tools and start-up checks by hand: the functions' roles do not grant it. The errors are those of the function CheckTable;
+// it matches core.ErrInvalid when the store's client cannot describe tables.
+func (s *Store) CheckTable(ctx context.Context) error {
+	api, ok := s.raw.(SchemaAPI)
+	if !ok {
+		return fmt.Errorf("%w store: its client cannot describe table %s", core.ErrInvalid, s.where)
+	}
+	if err := CheckTable(ctx, api, s.table, TableOptions{List: s.opts.List}); err != nil {
+		return fmt.Errorf("%s: %w", s.where, err)
 	}
 	return nil
 }
@@ -138,11 +173,11 @@ func compareTable(want *dynamodb.CreateTableInput, got *types.TableDescription) 
 		g, ok := indexes[name]
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("index %s is missing: add it with the key %s, projecting KEYS_ONLY", name, keyText(w.KeySchema)))
+			errs = append(errs, fmt.Errorf("index %s is missing: add it with the key %s, projecting %s", name, keyText(w.KeySchema), projectionText(w.Projection)))
 		case keyText(w.KeySchema) != keyText(g.KeySchema):
 			errs = append(errs, fmt.Errorf("index %s has the key %s, must be %s: delete the index and add it again", name, keyText(g.KeySchema), keyText(w.KeySchema)))
-		case g.Projection == nil || g.Projection.ProjectionType != w.Projection.ProjectionType:
-			errs = append(errs, fmt.Errorf("index %s must project KEYS_ONLY: delete the index and add it again", name))
+		case projectionText(g.Projection) != projectionText(w.Projection):
+			errs = append(errs, fmt.Errorf("index %s must project %s: delete the index and add it again", name, projectionText(w.Projection)))
 		}
 	}
 	if s := got.StreamSpecification; s == nil || !aws.ToBool(s.StreamEnabled) || s.StreamViewType != want.StreamSpecification.StreamViewType {
@@ -157,4 +192,11 @@ func keyText(keys []types.KeySchemaElement) string {
 		s += fmt.Sprintf("[%s %s]", aws.ToString(k.AttributeName), k.KeyType)
 	}
 	return s
+}
+
+func projectionText(p *types.Projection) string {
+	if p == nil {
+		return ""
+	}
+	return strings.Join(append([]string{string(p.ProjectionType)}, p.NonKeyAttributes...), " ")
 }

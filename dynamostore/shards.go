@@ -35,6 +35,10 @@ func (s *Store) knownShards(ctx context.Context, now time.Time) (int, error) {
 	return s.shards, nil
 }
 
+// Shards returns the largest number of shards that any writer of the table ever used, 0 for none: what Options.Shards of a
+// program should be that writes now and then and is not told. It costs half a read unit.
+func (s *Store) Shards(ctx context.Context) (int, error) { return s.readShards(ctx) }
+
 // readShards reads the largest number of shards announced; 0 for none. It may be a second behind.
 func (s *Store) readShards(ctx context.Context) (int, error) {
 	out, err := s.api.GetItem(ctx, &dynamodb.GetItemInput{

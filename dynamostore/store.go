@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,8 +25,18 @@ type API interface {
 // Keys of log attributes, as in core.
 const (
 	logExecution = "execution_id"
+	logTask      = "task_id"
+	logRoot      = "root_id"
+	logAttempt   = "attempt"
 	logError     = "error"
 )
+
+// about returns the log attributes that say which execution an item is.
+func about(it item) []any {
+	d := decoder{item: it}
+	id, root := d.text(keyPK), d.text(aRoot)
+	return []any{logExecution, id, logTask, d.text(aTask), logRoot, cmp.Or(root, id), logAttempt, d.int(aAttempts)}
+}
 
 // MaxShards is the largest number of shards.
 const MaxShards = 64
@@ -41,8 +52,16 @@ type Options struct {
 	// Retention is how long an execution is kept after it was closed, in whole days; KeepForever keeps all.
 	// Default 30 days.
 	Retention time.Duration
+	// List keeps the list of root executions that core.Store.List reads. It needs the table's index of that name
+	// (TableOptions.List) and costs 1 write unit at an execution's start and 2 at its end, none for children. It may
+	// be switched on for a table in use: executions are in the list that start or end from then on. Default: no list
+	// is kept, and nothing is paid.
+	List bool
 	// Parallel is how many requests one call has under way at once. Default 32.
 	Parallel int
+	// NoBatches makes a request of each write. Default: writes that would wait for others are gathered into batches of
+	// statements, at no cost, where the API has BatchExecuteStatement and the role allows it.
+	NoBatches bool
 	// Logger gets what a person may have to know, such as items that do not decode. Default: nothing.
 	Logger *slog.Logger
 	// Usage is called after every request with what it consumed, by several goroutines at once; it must be quick.
@@ -53,16 +72,20 @@ type Options struct {
 // Store is a core.Store in one DynamoDB table.
 type Store struct {
 	api   API
+	raw   API // as the caller gave it
 	table string
 	where string // names the table, its region and endpoint in errors
 	opts  Options
 
+	batches    batcher
+	others     contention
 	announcing sync.Mutex // held by the one request that announces the shards
 
 	mu       sync.Mutex
-	skips    map[entry]skip // entries that came to nothing
-	shards   int            // the largest number ever used, as far as it is known
-	shardsAt time.Time      // when it was read
+	skips    map[entry]skip      // entries that came to nothing, and claimed ones
+	left     map[entry]time.Time // entries that belong to other executors, and when they were seen first
+	shards   int                 // the largest number ever used, as far as it is known
+	shardsAt time.Time           // when it was read
 	// announced tells that readers know how many shards this store writes to.
 	announced bool
 }
@@ -95,10 +118,15 @@ func New(api API, table string, opts Options) (*Store, error) {
 	case opts.Parallel < 1:
 		return nil, fmt.Errorf("%w store: Parallel is %d, must be at least 1", core.ErrInvalid, opts.Parallel)
 	}
+	s := &Store{api: api, raw: api, table: table, where: describe(api, table), opts: opts, skips: map[entry]skip{}}
 	if opts.Usage != nil {
-		api = observed{api, opts.Usage}
+		s.api = observed{api, opts.Usage}
 	}
-	return &Store{api: api, table: table, where: describe(api, table), opts: opts, skips: map[entry]skip{}}, nil
+	batches, able := api.(batchAPI)
+	s.batches = batcher{api: batches, off: !able || opts.NoBatches, report: opts.Usage, refuse: func(err error) {
+		opts.Logger.Warn("batches of writes are refused: writes go one by one, which costs the processor more", logError, explain(s.where, err))
+	}}
+	return s, nil
 }
 
 // parallel calls do for 0 to n-1, a bounded number at once.

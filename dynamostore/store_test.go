@@ -56,8 +56,13 @@ func testClient(endpoint string, httpClient dynamodb.HTTPClient) *dynamodb.Clien
 
 var tables atomic.Int32
 
-// testTable creates a table of its own.
+// testTable creates a table of its own, without a list.
 func testTable(t *testing.T) string {
+	t.Helper()
+	return testTableWith(t, TableOptions{})
+}
+
+func testTableWith(t *testing.T, opts TableOptions) string {
 	t.Helper()
 	table := fmt.Sprintf("%s-%d", strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
@@ -68,7 +73,7 @@ func testTable(t *testing.T) string {
 	if len(table) > 200 {
 		table = table[len(table)-200:]
 	}
-	if err := CreateTable(t.Context(), testClient(endpoint, nil), table); err != nil {
+	if err := CreateTable(t.Context(), testClient(endpoint, nil), table, opts); err != nil {
 		t.Fatal(err)
 	}
 	return table
@@ -76,7 +81,13 @@ func testTable(t *testing.T) string {
 
 func testStore(t *testing.T) *TestStore {
 	t.Helper()
-	s, err := NewForTest(testClient(endpoint, nil), testTable(t), Options{})
+	return testStoreWith(t, testClient(endpoint, nil), Options{})
+}
+
+// testStoreWith returns a store in a table of its own, which has a list when the options ask for it.
+func testStoreWith(t *testing.T, api TestAPI, opts Options) *TestStore {
+	t.Helper()
+	s, err := NewForTest(api, testTableWith(t, TableOptions{List: opts.List}), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +205,7 @@ func TestABlindClaimIsWhatTheTransitionMakes(t *testing.T) {
 			}
 			got := swept.Executions[0]
 			want.Nonce = got.Nonce
+			want.WriteUnits += claimUnits
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-transition +claim):\n%s", diff)
 			}
@@ -226,7 +238,7 @@ func TestARootOf500BytesStaysWithinOneUnit(t *testing.T) {
 // TestWhatAnOperationConsumes pins write units and requests of each step of an execution's life.
 func TestWhatAnOperationConsumes(t *testing.T) {
 	t.Parallel()
-	m, err := meter.Start(t.Context(), endpoint)
+	m, err := meter.Start(t.Context(), endpoint, meter.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,6 +308,32 @@ func TestWhatAnOperationConsumes(t *testing.T) {
 	next(t, s, parent, core.CompleteFamily{})
 	step("complete and close a parent", 2, 1)
 
+	insert(t, s, ready("sequence", 250))
+	step("insert", 2, 1)
+	parent = next(t, s, claimed(t, s, "sequence"), core.CommitChildren{
+		ExecutorID: executor, Nonce: "n", Size: 4, Manifest: core.Payload{Data: jsonOf(200)}, Sequential: true, CheckAt: now.Add(10 * time.Second),
+	})
+	step("claim and commit to the first step", 6, 2)
+	parent = next(t, s, parent, core.CommitStep{
+		Finished: 0, Manifest: parent.Family.Manifest, KeepUntil: now, CheckAt: now.Add(10 * time.Second),
+	})
+	step("count a step and commit to the next at once", 1, 1)
+	parent = next(t, s, parent, core.CommitStep{
+		Finished: 1, Manifest: core.Payload{Data: jsonOf(210)}, KeepUntil: now.Add(time.Minute), CheckAt: now.Add(70 * time.Second),
+	})
+	step("count a step and commit to the next after a sleep", 3, 1)
+	next(t, s, parent, core.EndSequence{Finished: 2})
+	step("count the last step, end and close a sequence", 2, 1)
+
+	sleeper := core.NewExecution(core.SleepID("key"), core.Spec{TaskID: "sleeper", SleepKey: "key", Timeout: time.Hour}, now)
+	sleeper.Parent = &core.Parent{ID: "parent", TaskID: "parent_task", Siblings: 3}
+	insert(t, s, sleeper)
+	step("insert a sleeper", 2, 1)
+	sleeper = next(t, s, sleeper, core.Wake{Output: core.Payload{Data: jsonOf(200)}})
+	step("wake a sleeper", 3, 1)
+	next(t, s, sleeper, core.Close{})
+	step("close a sleeper", 2, 1)
+
 	big := ready("big", 10_000)
 	insert(t, s, big)
 	step("insert with 10 KB that compress to less than 1 KB", 3, 2)
@@ -318,18 +356,18 @@ func TestTheLastPageOfAShardIsReadWhole(t *testing.T) {
 func TestATableWithAnotherSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	client := testClient(endpoint, nil)
-	if err := CheckTable(t.Context(), client, testTable(t)); err != nil {
+	if err := CheckTable(t.Context(), client, testTable(t), TableOptions{}); err != nil {
 		t.Error(err)
 	}
-	in := TableInput("other-schema")
+	in := TableInput("other-schema", TableOptions{})
 	in.GlobalSecondaryIndexes = in.GlobalSecondaryIndexes[:1]
 	in.AttributeDefinitions = in.AttributeDefinitions[:4]
 	in.StreamSpecification = nil
 	if _, err := client.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	err := CreateTable(t.Context(), client, "other-schema")
-	for _, says := range []string{"table other-schema", "index cancel is missing", "its stream must be enabled"} {
+	err := CreateTable(t.Context(), client, "other-schema", TableOptions{List: true})
+	for _, says := range []string{"table other-schema", "index cancel is missing", "index list is missing", "projecting INCLUDE t", "its stream must be enabled"} {
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}

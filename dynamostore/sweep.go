@@ -20,10 +20,11 @@ func (s *Store) rounds(
 	limit := l.limit
 	for range maxRounds {
 		l.limit = limit - len(swept.Executions)
-		entries, next, err := s.due(ctx, l)
+		v, err := s.due(ctx, l)
 		if err == nil {
-			swept.NextDue = next
+			v.note(&swept)
 		}
+		entries := v.found
 		if err != nil || len(entries) == 0 {
 			return s.outcome(ctx, swept, err)
 		}
@@ -64,11 +65,13 @@ func (s *Store) sweep(
 	ctx context.Context, q core.Queue, now time.Time, limit int, ev core.Event,
 	first func(context.Context, *core.Execution) error,
 ) (core.Swept, error) {
-	return s.rounds(ctx, look{queue: q, now: now, limit: limit}, func(entries []entry) ([]*core.Execution, error) {
-		records, err := s.records(ctx, entries, now)
+	corrupt := 0
+	swept, err := s.rounds(ctx, look{queue: q, now: now, limit: limit}, func(entries []entry) ([]*core.Execution, error) {
+		records, n, err := s.records(ctx, entries, now)
 		if err != nil {
 			return nil, err
 		}
+		corrupt += n
 		changed := make([]*core.Execution, len(entries))
 		errs := make([]error, len(entries))
 		s.parallel(len(entries), func(i int) {
@@ -78,31 +81,35 @@ func (s *Store) sweep(
 		})
 		return changed, errors.Join(errs...)
 	})
+	swept.Corrupt = corrupt
+	return swept, err
 }
 
-// records reads the executions of entries, nil for one that is gone. One that does not decode is logged and left
-// alone, so that it stops nothing but itself.
-func (s *Store) records(ctx context.Context, entries []entry, now time.Time) ([]*core.Execution, error) {
+// records reads the executions of entries, nil for one that is gone. One that does not decode is put aside, so that it
+// stops nothing but itself; corrupt is how many these are.
+func (s *Store) records(ctx context.Context, entries []entry, now time.Time) (_ []*core.Execution, corrupt int, _ error) {
 	keys := make([]item, len(entries))
 	for i, e := range entries {
 		keys[i] = primaryKey(e.id, sortExecution)
 	}
-	items, err := s.batchGet(ctx, keys, "")
+	items, err := s.batchGet(ctx, keys)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	out := make([]*core.Execution, len(entries))
-	for i, key := range keys {
-		it, ok := items[itemID(key)]
+	for i, entry := range entries {
+		it, ok := items[itemID(keys[i])]
 		if !ok {
 			continue
 		}
 		if out[i], err = decode(it); err != nil {
-			s.opts.Logger.ErrorContext(ctx, "an item does not decode and stays where it is", logError, err)
-			s.passOver(entries[i], now, skip{until: now.Add(skipUnfit)})
+			if s.putAside(ctx, it, now, err) {
+				corrupt++
+			}
+			s.passOver(entry, now, skip{until: now.Add(skipUnfit)})
 		}
 	}
-	return out, nil
+	return out, corrupt, nil
 }
 
 // sweepOne applies an event to one record, unless somebody else was faster.

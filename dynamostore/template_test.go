@@ -8,76 +8,47 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/go-cmp/cmp"
-	"gopkg.in/yaml.v3"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/localtest/cfn"
 )
 
 // readTemplate returns template.yaml as maps and lists; !Ref x becomes {"Ref": x}, and so on.
 func readTemplate(t *testing.T) map[string]any {
 	t.Helper()
-	data, err := os.ReadFile("../template.yaml")
+	template, err := cfn.Read("../template.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal(data, &node); err != nil {
-		t.Fatal(err)
-	}
-	root, ok := plain(t, node.Content[0]).(map[string]any)
-	if !ok {
-		t.Fatal("template.yaml is not a map")
-	}
-	return root
+	return template
 }
 
-// plain turns a node into Go values, with CloudFormation's short tags in their long form.
-func plain(t *testing.T, n *yaml.Node) any {
-	t.Helper()
-	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
-		c := *n
-		c.Tag = ""
-		return map[string]any{strings.TrimPrefix(n.Tag, "!"): plain(t, &c)}
-	}
-	switch n.Kind {
-	case yaml.MappingNode:
-		m := map[string]any{}
-		for i := 0; i < len(n.Content); i += 2 {
-			m[n.Content[i].Value] = plain(t, n.Content[i+1])
-		}
-		return m
-	case yaml.SequenceNode:
-		list := make([]any, len(n.Content))
-		for i, c := range n.Content {
-			list[i] = plain(t, c)
-		}
-		return list
-	default:
-		return n.Value
-	}
-}
+func at(v any, path ...string) any { return cfn.At(v, path...) }
 
-// at follows a path of keys through maps; nil when it ends.
-func at(v any, path ...string) any {
-	for _, key := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[key]
-	}
-	return v
-}
+// resolved returns v as it is under conditions, with what is then no value left out.
+func resolved(v any, conditions map[string]bool) any { return cfn.Resolved(v, conditions) }
 
 func TestTheTemplatesTableIsTheSchemas(t *testing.T) {
 	t.Parallel()
-	table := at(readTemplate(t), "Resources", "Table", "Properties")
-	want := TableInput("any")
+	for name, list := range map[string]bool{"without a list": false, "with a list": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			template := resolved(readTemplate(t), map[string]bool{"KeepsList": list})
+			compareTemplate(t, TableInput("any", TableOptions{List: list}), at(template, "Resources", "Table", "Properties"))
+		})
+	}
+}
+
+func compareTemplate(t *testing.T, want *dynamodb.CreateTableInput, table any) {
+	t.Helper()
 	var attributes, indexes []string
 	for _, a := range want.AttributeDefinitions {
 		attributes = append(attributes, fmt.Sprintf("%s %s", *a.AttributeName, a.AttributeType))
 	}
 	for _, i := range want.GlobalSecondaryIndexes {
-		indexes = append(indexes, fmt.Sprintf("%s %s %s", *i.IndexName, keyText(i.KeySchema), i.Projection.ProjectionType))
+		indexes = append(indexes, fmt.Sprintf("%s %s %s", *i.IndexName, keyText(i.KeySchema), projectionText(i.Projection)))
 	}
 	keys := func(v any) string {
 		s := ""
@@ -91,7 +62,11 @@ func TestTheTemplatesTableIsTheSchemas(t *testing.T) {
 		gotAttributes = append(gotAttributes, fmt.Sprintf("%s %s", at(a, "AttributeName"), at(a, "AttributeType")))
 	}
 	for _, i := range at(table, "GlobalSecondaryIndexes").([]any) {
-		gotIndexes = append(gotIndexes, fmt.Sprintf("%s %s %s", at(i, "IndexName"), keys(at(i, "KeySchema")), at(i, "Projection", "ProjectionType")))
+		projection := fmt.Sprint(at(i, "Projection", "ProjectionType"))
+		if more, ok := at(i, "Projection", "NonKeyAttributes").([]any); ok {
+			projection += strings.TrimSuffix(fmt.Sprintln(append([]any{""}, more...)...), "\n")
+		}
+		gotIndexes = append(gotIndexes, fmt.Sprintf("%s %s %s", at(i, "IndexName"), keys(at(i, "KeySchema")), projection))
 	}
 	for what, pair := range map[string][2]any{
 		"attributes":   {attributes, gotAttributes},
@@ -103,6 +78,37 @@ func TestTheTemplatesTableIsTheSchemas(t *testing.T) {
 	} {
 		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
 			t.Errorf("%s differ (-schema +template):\n%s", what, diff)
+		}
+	}
+}
+
+// The list is the operator's choice: nobody pays for it by default, and only the function that lists may read it.
+func TestTheTemplatesListIsOffByDefault(t *testing.T) {
+	t.Parallel()
+	template := readTemplate(t)
+	if got := at(template, "Parameters", "ListIndex", "Default"); got != "no" {
+		t.Errorf("ListIndex is %v by default, want no", got)
+	}
+	if diff := cmp.Diff(map[string]any{"Equals": []any{map[string]any{"Ref": "ListIndex"}, "yes"}}, at(template, "Conditions", "KeepsList")); diff != "" {
+		t.Error(diff)
+	}
+	if got := at(template, "Globals", "Function", "Environment", "Variables", "PERDURE_LIST", "Ref"); got != "ListIndex" {
+		t.Errorf("PERDURE_LIST is %v", got)
+	}
+	for _, list := range []bool{false, true} {
+		var granted []string
+		resources := at(resolved(template, map[string]bool{"KeepsList": list}), "Resources").(map[string]any)
+		for name, r := range resources {
+			if at(r, "Type") == "AWS::IAM::Role" && strings.Contains(fmt.Sprint(r), "/index/list") {
+				granted = append(granted, name)
+			}
+		}
+		var want []string
+		if list {
+			want = []string{"EnqueueRole"}
+		}
+		if !slices.Equal(granted, want) {
+			t.Errorf("with the list %t these may read it: %v, want %v", list, granted, want)
 		}
 	}
 }
@@ -159,7 +165,11 @@ func checkStatement(t *testing.T, role string, statement any) {
 	}
 	allowed := []string{
 		"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query",
+		"dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate",
 		"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "kms:Decrypt", "kms:DescribeKey",
+	}
+	if role == "StartReadyRole" && fmt.Sprint(at(statement, "Resource")) == "map[GetAtt:Table.StreamArn]" {
+		allowed = streamActions
 	}
 	for _, action := range list(at(statement, "Action")) {
 		if !slices.Contains(allowed, fmt.Sprint(action)) {
@@ -173,12 +183,67 @@ func checkStatement(t *testing.T, role string, statement any) {
 	}
 }
 
-func list(v any) []any {
-	if l, ok := v.([]any); ok {
-		return l
+// streamActions are those of Lambda's own policy for functions that a stream invokes (AWSLambdaDynamoDBExecutionRole).
+var streamActions = []string{"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
+
+// The stream wakes one function, for nothing but executions that become ready, and is never in its own way: hints are
+// not worth many tries, and the filter is written with this package's keys.
+func TestTheTemplatesStreamWakesOneFunction(t *testing.T) {
+	t.Parallel()
+	template := readTemplate(t)
+	readers := 0
+	for name, r := range at(template, "Resources").(map[string]any) {
+		events, _ := at(r, "Properties", "Events").(map[string]any)
+		for _, e := range events {
+			if at(e, "Type") != "DynamoDB" {
+				continue
+			}
+			readers++
+			if name != "StartReadyFunction" {
+				t.Errorf("%s reads the stream", name)
+			}
+			want := map[string]any{
+				"Stream": map[string]any{"GetAtt": "Table.StreamArn"}, "StartingPosition": "LATEST",
+				"BatchSize": "100", "MaximumBatchingWindowInSeconds": "0", "BisectBatchOnFunctionError": "false",
+				"ParallelizationFactor": map[string]any{"Ref": "StreamParallelization"},
+				"MaximumRetryAttempts":  "1", "MaximumRecordAgeInSeconds": map[string]any{"Ref": "TaskTimeoutSeconds"},
+				"DestinationConfig": map[string]any{"OnFailure": map[string]any{"Type": "SQS", "Destination": map[string]any{"GetAtt": "DeadLetters.Arn"}}},
+				"FilterCriteria": map[string]any{"Filters": []any{map[string]any{"Pattern": fmt.Sprintf(
+					`{"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {%q: {"S": [{"prefix": %q}]}}}}`,
+					indexQueue, strings.TrimSuffix(queueKey(core.QueueReady, 0), "00"))}}},
+			}
+			if diff := cmp.Diff(want, at(e, "Properties")); diff != "" {
+				t.Errorf("(-want +template):\n%s", diff)
+			}
+		}
 	}
-	return []any{v}
+	if readers != 1 {
+		t.Errorf("the stream has %d readers, want 1: more than two a shard are throttled", readers)
+	}
+	// MaximumRecordAgeInSeconds must be from 60 on.
+	if least := at(template, "Parameters", "TaskTimeoutSeconds", "MinValue"); least != "60" {
+		t.Errorf("TaskTimeoutSeconds is from %v on, want 60", least)
+	}
+	var granted []any
+	for _, p := range at(template, "Resources", "StartReadyRole", "Properties", "Policies").([]any) {
+		if at(p, "PolicyName") == "stream" {
+			granted = at(p, "PolicyDocument", "Statement").([]any)
+		}
+	}
+	if len(granted) != 1 {
+		t.Fatalf("%d statements about the stream, want 1", len(granted))
+	}
+	var actions []string
+	for _, action := range list(at(granted[0], "Action")) {
+		actions = append(actions, fmt.Sprint(action))
+	}
+	slices.Sort(actions)
+	if diff := cmp.Diff(streamActions, actions); diff != "" {
+		t.Error(diff)
+	}
 }
+
+func list(v any) []any { return cfn.List(v) }
 
 func TestTheTemplatesFunctionsLogAndTick(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package dynamostore
 
 import (
 	"context"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -12,6 +13,11 @@ import (
 // tell: it is reported with zero units and its error.
 type Usage struct {
 	Operation string // such as UpdateItem
+	// ID is the partition key of the one item that the request is about, as a rule an execution's id; empty for
+	// queries and batches of reads.
+	ID string
+	// Part tells that the request was reported already: a batch of writes is reported once for each of its statements.
+	Part bool
 	// Write and Read are request units of the table and its indexes together.
 	Write, Read float64
 	// Indexes are the units of each index that took part in them; nil for none.
@@ -19,7 +25,10 @@ type Usage struct {
 	// ConditionFailed tells that a conditional write was refused. DynamoDB tells no units then; Write is worked out
 	// from the size of the item that refused it, one unit at least.
 	ConditionFailed bool
-	Err             error
+	// Throttled is how many tries of the request the table refused since it was asked too much; the client tries again by
+	// itself (see LoadClient). It is told for a *dynamodb.Client.
+	Throttled int
+	Err       error
 }
 
 // observed is an API that asks for the consumed capacity of every request and reports it.
@@ -50,6 +59,20 @@ func (u *Usage) add(units *float64, c *types.ConsumedCapacity) {
 	}
 }
 
+// leastRead returns what a read consumes that finds nothing: 1 when it is consistent, else 0.5 (AWS documentation,
+// "DynamoDB read and write operations"). DynamoDB Local says 0.
+func leastRead(consistent *bool) float64 {
+	if aws.ToBool(consistent) {
+		return 1
+	}
+	return 0.5
+}
+
+func partition(key item) string {
+	d := decoder{item: key}
+	return d.text(keyPK)
+}
+
 func (u *Usage) fail(err error) {
 	u.Err = err
 	if old, failed := conditionFailed(err); failed {
@@ -57,13 +80,39 @@ func (u *Usage) fail(err error) {
 	}
 }
 
+// tries is a retryer that counts the tries of one request which were throttled.
+type tries struct {
+	aws.RetryerV2
+	throttled int
+}
+
+// IsErrorRetryable implements aws.Retryer: it is asked once about each try that failed.
+func (t *tries) IsErrorRetryable(err error) bool {
+	if throttled(err) {
+		t.throttled++
+	}
+	return t.RetryerV2.IsErrorRetryable(err)
+}
+
+// counted returns a request's options with those that count its tries.
+func (t *tries) counted(opts []func(*dynamodb.Options)) []func(*dynamodb.Options) {
+	return append(slices.Clone(opts), func(o *dynamodb.Options) {
+		if r, ok := o.Retryer.(aws.RetryerV2); ok {
+			t.RetryerV2 = r
+			o.Retryer = t
+		}
+	})
+}
+
 func (o observed) GetItem(ctx context.Context, in *dynamodb.GetItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
 	asked := *in
 	asked.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
-	out, err := o.API.GetItem(ctx, &asked, opts...)
-	u := Usage{Operation: "GetItem", Err: err}
+	var t tries
+	out, err := o.API.GetItem(ctx, &asked, t.counted(opts)...)
+	u := Usage{Operation: "GetItem", ID: partition(in.Key), Throttled: t.throttled, Err: err}
 	if err == nil {
 		u.add(&u.Read, out.ConsumedCapacity)
+		u.Read = max(u.Read, leastRead(in.ConsistentRead))
 	}
 	o.report(u)
 	return out, err
@@ -72,8 +121,9 @@ func (o observed) GetItem(ctx context.Context, in *dynamodb.GetItemInput, opts .
 func (o observed) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
 	asked := *in
 	asked.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
-	out, err := o.API.BatchGetItem(ctx, &asked, opts...)
-	u := Usage{Operation: "BatchGetItem", Err: err}
+	var t tries
+	out, err := o.API.BatchGetItem(ctx, &asked, t.counted(opts)...)
+	u := Usage{Operation: "BatchGetItem", Throttled: t.throttled, Err: err}
 	if err == nil {
 		for i := range out.ConsumedCapacity {
 			u.add(&u.Read, &out.ConsumedCapacity[i])
@@ -86,10 +136,12 @@ func (o observed) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInp
 func (o observed) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
 	asked := *in
 	asked.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
-	out, err := o.API.Query(ctx, &asked, opts...)
-	u := Usage{Operation: "Query", Err: err}
+	var t tries
+	out, err := o.API.Query(ctx, &asked, t.counted(opts)...)
+	u := Usage{Operation: "Query", Throttled: t.throttled, Err: err}
 	if err == nil {
 		u.add(&u.Read, out.ConsumedCapacity)
+		u.Read = max(u.Read, leastRead(in.ConsistentRead))
 	}
 	o.report(u)
 	return out, err
@@ -98,8 +150,9 @@ func (o observed) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...fu
 func (o observed) PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error) {
 	asked := *in
 	asked.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
-	out, err := o.API.PutItem(ctx, &asked, opts...)
-	u := Usage{Operation: "PutItem"}
+	var t tries
+	out, err := o.API.PutItem(ctx, &asked, t.counted(opts)...)
+	u := Usage{Operation: "PutItem", ID: partition(in.Item), Throttled: t.throttled}
 	if err == nil {
 		u.add(&u.Write, out.ConsumedCapacity)
 	} else {
@@ -112,8 +165,9 @@ func (o observed) PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts .
 func (o observed) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
 	asked := *in
 	asked.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
-	out, err := o.API.UpdateItem(ctx, &asked, opts...)
-	u := Usage{Operation: "UpdateItem"}
+	var t tries
+	out, err := o.API.UpdateItem(ctx, &asked, t.counted(opts)...)
+	u := Usage{Operation: "UpdateItem", ID: partition(in.Key), Throttled: t.throttled}
 	if err == nil {
 		u.add(&u.Write, out.ConsumedCapacity)
 	} else {

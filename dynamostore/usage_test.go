@@ -1,9 +1,14 @@
 package dynamostore
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/localtest/meter"
@@ -11,7 +16,7 @@ import (
 
 func TestUsageIsWhatTheRequestsConsume(t *testing.T) {
 	t.Parallel()
-	m, err := meter.Start(t.Context(), endpoint)
+	m, err := meter.Start(t.Context(), endpoint, meter.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,5 +66,53 @@ func TestUsageIsWhatTheRequestsConsume(t *testing.T) {
 	}
 	if queue == 0 || refused != 1 {
 		t.Errorf("index units %v, %d refused", queue, refused)
+	}
+}
+
+// refusing refuses the first tries of each request as a table does that is asked too much.
+type refusing struct {
+	next dynamodb.HTTPClient
+	mu   sync.Mutex
+	n    int
+}
+
+func (c *refusing) Do(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	code := []string{"ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError", ""}[c.n%4]
+	if c.n++; code == "" {
+		return c.next.Do(r)
+	}
+	status := http.StatusBadRequest
+	if code == "InternalServerError" {
+		status = http.StatusInternalServerError
+	}
+	body := `{"__type":"com.amazonaws.dynamodb.v20120810#` + code + `","message":"slow down"}`
+	return &http.Response{
+		StatusCode: status, Request: r, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+	}, nil
+}
+
+func TestUsageTellsHowOftenARequestWasThrottled(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	requests, throttled := 0, 0
+	client := dynamodb.New(LocalClient(endpoint).Options(), func(o *dynamodb.Options) { o.HTTPClient = &refusing{next: o.HTTPClient} })
+	s, err := New(client, testTable(t), Options{Usage: func(u Usage) {
+		mu.Lock()
+		defer mu.Unlock()
+		requests++
+		throttled += u.Throttled
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, s, ready("a", 10))
+	if _, err := s.Get(t.Context(), []string{"a"}, core.Filter{}); err != nil {
+		t.Fatal(err)
+	}
+	if requests < 2 || throttled != 2*requests {
+		t.Errorf("%d throttled tries of %d requests, want two of each", throttled, requests)
 	}
 }

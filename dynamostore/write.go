@@ -20,11 +20,24 @@ func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []erro
 	return errs
 }
 
-// insert puts a new record, behind its parts and its pointer.
+// putNew puts a new record, whose parts are placed, which were billed at some units.
 //
 //	input:     a record
 //	condition: there is none with its id, or one whose retention is over
-//	outcome:   the record
+//	outcome:   the record, with the units that it and its parts were billed at
+func (s *Store) putNew(e, placed *core.Execution, billed int) *dynamodb.PutItemInput {
+	it := s.encode(placed)
+	it[aUnits] = number(int64(billed + putUnits(it)))
+	return &dynamodb.PutItemInput{
+		TableName: aws.String(s.table), Item: it,
+		ConditionExpression:                 aws.String("attribute_not_exists(#pk) OR #ttl < :now"),
+		ExpressionAttributeNames:            map[string]string{"#pk": keyPK, "#ttl": attributeTTL},
+		ExpressionAttributeValues:           item{":now": number(e.UpdatedAt.Unix())},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+}
+
+// insert puts a new record, behind its parts and its pointer.
 func (s *Store) insert(ctx context.Context, e *core.Execution) error {
 	if err := s.announceShards(ctx); err != nil {
 		return err
@@ -43,21 +56,23 @@ func (s *Store) insert(ctx context.Context, e *core.Execution) error {
 			return err
 		}
 	}
-	_, err := s.api.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: aws.String(s.table), Item: s.encode(placed),
-		ConditionExpression:                 aws.String("attribute_not_exists(#pk) OR #ttl < :now"),
-		ExpressionAttributeNames:            map[string]string{"#pk": keyPK, "#ttl": attributeTTL},
-		ExpressionAttributeValues:           item{":now": number(e.UpdatedAt.Unix())},
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if old, failed := conditionFailed(err); failed {
-		d := decoder{item: old}
-		if d.text(aNonce) == e.Nonce {
+	put := s.putNew(e, placed, s.partUnits(e, parts))
+	err := s.batches.write(ctx, insertStatement(s.table, put.Item), func() error {
+		_, err := s.api.PutItem(ctx, put)
+		if old, failed := conditionFailed(err); failed {
+			d := decoder{item: old}
+			if d.text(aNonce) != e.Nonce {
+				return fmt.Errorf("execution %s: %w", e.ID, core.ErrAlreadyExists)
+			}
 			return nil
 		}
-		return fmt.Errorf("execution %s: %w", e.ID, core.ErrAlreadyExists)
+		return writeError(s.where, err)
+	})
+	if err == nil {
+		tellPlaces(e, placed)
+		e.WriteUnits = unitsOf(put.Item)
 	}
-	return writeError(s.where, err)
+	return err
 }
 
 // putPointer puts the pointer of a child that has an id of its own; one that is there is as good.
@@ -94,16 +109,37 @@ func (s *Store) update(ctx context.Context, u core.Update) error {
 		return err
 	}
 	before, _ := s.place(u.Before, u.Before)
-	x := difference(s.encode(before), s.encode(placed), counted(u.Before), counted(u.After))
+	old, changed := s.encode(before), s.encode(placed)
+	alone := updateUnits(old, changed)
+	billed := s.partUnits(u.After, parts) + alone
+	moveInList(old, changed)
+	err := s.batches.write(ctx, differenceStatement(s.table, u, old, changed, billed, alone), func() error {
+		x := difference(old, changed, counted(u.Before), counted(u.After))
+		x.bill(billed)
+		return s.updateAlone(ctx, u, x)
+	})
+	if err == nil {
+		tellPlaces(u.After, placed)
+		if u.Before.WriteUnits > 0 {
+			u.After.WriteUnits = u.Before.WriteUnits + billed
+		}
+	}
+	return err
+}
+
+// updateAlone is the write primitive as a request of its own.
+func (s *Store) updateAlone(ctx context.Context, u core.Update, x *expression) error {
 	_, err := s.api.UpdateItem(ctx, x.input(s.table, primaryKey(u.After.ID, sortExecution), types.ReturnValueNone))
-	old, failed := conditionFailed(err)
+	stored, failed := conditionFailed(err)
 	switch {
+	case err == nil:
+		return nil
 	case !failed:
 		return writeError(s.where, err)
-	case old == nil:
+	case stored == nil:
 		return fmt.Errorf("execution %s: %w", u.After.ID, core.ErrNotFound)
 	}
-	current, err := decode(old)
+	current, err := decode(stored)
 	if err != nil {
 		return err
 	}
@@ -121,19 +157,14 @@ func counted(e *core.Execution) []int {
 }
 
 // UpdateAndInsertChildren implements core.Store.
-func (s *Store) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []error {
-	errs := make([]error, len(spawns))
+func (s *Store) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []core.SpawnResult {
+	results := make([]core.SpawnResult, len(spawns))
 	s.parallel(len(spawns), func(i int) {
-		if errs[i] = s.update(ctx, spawns[i].Update); errs[i] != nil {
-			return
-		}
-		for n, err := range s.Insert(ctx, spawns[i].Children) {
-			if err != nil && !errors.Is(err, core.ErrAlreadyExists) {
-				errs[i] = errors.Join(errs[i], fmt.Errorf("put child %s: %w", spawns[i].Children[n].ID, err))
-			}
+		if results[i].Err = s.update(ctx, spawns[i].Update); results[i].Err == nil {
+			results[i].Children = s.Insert(ctx, spawns[i].Children)
 		}
 	})
-	return errs
+	return results
 }
 
 // UpdateChildren implements core.Store.

@@ -67,7 +67,7 @@ func (r *record) union(indexes []int) core.CountChildren {
 		case i == core.FinalizeIndex:
 			ev.Finalize = true
 		case i < 0 || i >= size:
-		case size <= core.CountDirect:
+		case size <= core.CountDirect, r.Family.Sequential:
 			ev.Units = append(ev.Units, i)
 		default:
 			if n := i / core.CountBucket; r.addToBucket(n, i%core.CountBucket) == core.BucketSize(size, n) {
@@ -108,32 +108,17 @@ func withUnions(after, stored *core.Execution) bool {
 }
 
 // CheckSpawn implements core.Store.
-func (s *Store) CheckSpawn(_ context.Context, parent *core.Execution) ([]int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if parent.Family == nil {
-		return nil, nil
-	}
-	var missing []int
-	if parent.Family.FinalizeTaskID != "" && s.records[parent.ChildID(core.FinalizeIndex)] == nil {
-		missing = append(missing, core.FinalizeIndex)
-	}
-	for i, id := range parent.ChildIDs() {
-		if s.records[id] == nil {
-			missing = append(missing, i)
-		}
-	}
-	return missing, nil
+func (s *Store) CheckSpawn(ctx context.Context, parent *core.Execution) ([]int, error) {
+	return core.MissingChildren(ctx, s, parent)
 }
 
 // Children implements core.Store.
-func (s *Store) Children(_ context.Context, parentIDs []string) ([][]*core.Execution, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Execution, error) {
 	families := make([][]*core.Execution, len(parentIDs))
 	for i, id := range parentIDs {
-		for _, r := range s.children(id) {
-			families[i] = append(families[i], clone(r.Execution))
+		var err error
+		if families[i], err = s.children(ctx, id); err != nil {
+			return nil, err
 		}
 	}
 	return families, nil
@@ -141,13 +126,17 @@ func (s *Store) Children(_ context.Context, parentIDs []string) ([][]*core.Execu
 
 // UpdateChildren implements core.Store.
 func (s *Store) UpdateChildren(
-	_ context.Context, parentID string, finished bool, ev core.Event, now time.Time,
+	ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time,
 ) ([]*core.Execution, error) {
+	children, err := s.children(ctx, parentID)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var updated []*core.Execution
-	for _, r := range s.children(parentID) {
-		if r.Status.Finished() == finished && s.apply(r, ev, now) {
+	for _, child := range children {
+		if r := s.records[child.ID]; r != nil && r.Status.Finished() == finished && s.apply(r, ev, now) {
 			updated = append(updated, clone(r.Execution))
 		}
 	}
@@ -155,23 +144,31 @@ func (s *Store) UpdateChildren(
 }
 
 // children returns the existing children of a parent by index, of those with the same one the derived first.
-func (s *Store) children(parentID string) []*record {
-	var ids []string
-	if parent := s.records[parentID]; parent != nil && parent.Family != nil {
-		ids = append(parent.ChildIDs(), parent.ChildID(core.FinalizeIndex))
+func (s *Store) children(ctx context.Context, parentID string) ([]*core.Execution, error) {
+	s.mu.Lock()
+	var parent *core.Execution
+	if r := s.records[parentID]; r != nil {
+		parent = clone(r.Execution)
 	}
-	ids = append(ids, slices.Sorted(slices.Values(s.inserted[parentID]))...)
-	var children []*record
-	for _, id := range ids {
-		if r := s.records[id]; r != nil && r.Parent != nil {
-			children = append(children, r)
+	inserted := slices.Sorted(slices.Values(s.inserted[parentID]))
+	s.mu.Unlock()
+	var children []*core.Execution
+	if parent != nil {
+		var err error
+		if children, err = core.ReadChildren(ctx, s, parent, parent.ChildIndexes()); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortStableFunc(children, func(a, b *record) int { return cmp.Compare(place(a), place(b)) })
-	return children
+	others, err := s.Get(ctx, inserted, core.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	children = slices.DeleteFunc(append(children, others...), func(e *core.Execution) bool { return e == nil })
+	slices.SortStableFunc(children, func(a, b *core.Execution) int { return cmp.Compare(place(a), place(b)) })
+	return children, nil
 }
 
-func place(child *record) int {
+func place(child *core.Execution) int {
 	if child.Parent.Index == core.FinalizeIndex {
 		return math.MaxInt
 	}

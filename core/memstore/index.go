@@ -73,10 +73,15 @@ func (s *Store) hide(e *entry) {
 // firstSweep returns the first sweep that sees a change of e.
 func (s *Store) firstSweep(x *index, e *entry) int {
 	next := x.sweeps + 1
+	return s.afterLag(next, Change{ID: e.id, Queue: e.queue, DueAt: e.due, Removed: e.removed})
+}
+
+// afterLag returns the first look at an index that sees a change which next would see if nothing lagged.
+func (s *Store) afterLag(next int, c Change) int {
 	if s.options.Lag == nil {
 		return next
 	}
-	lag := s.options.Lag(Change{ID: e.id, Queue: e.queue, DueAt: e.due, Removed: e.removed})
+	lag := s.options.Lag(c)
 	if lag < 0 {
 		return never
 	}

@@ -28,7 +28,7 @@ func checkChange(before, after *core.Execution) error {
 		return fmt.Errorf("the revision goes from %d to %d and not up by one", before.Rev, after.Rev)
 	case after.Nonce == before.Nonce:
 		return errors.New("it carries the nonce of the write before it")
-	case !before.Status.Finished():
+	case !before.Status.Finished(), before.Kept:
 		return nil
 	case after.Status != before.Status:
 		return fmt.Errorf("the status of a finished execution changes from %s to %s", before.Status, after.Status)

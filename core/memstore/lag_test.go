@@ -155,9 +155,45 @@ func TestLagIsAskedForEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{
-		"a ready false 0s", "a ready true 0s", "a running false 1m1s", "a running true 1m1s", "a cancellation false 1m1s",
+		"a ready false 0s", "a list false 0s", "a ready true 0s", "a running false 1m1s",
+		"a running true 1m1s", "a cancellation false 1m1s", "a list true 0s", "a list false 0s",
 	}, asked); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestTheListLags pins what the list shows when each of its changes is seen by the second look after it: never
+// what is false, and for one look the finished execution nowhere but among all.
+func TestTheListLags(t *testing.T) {
+	t.Parallel()
+	s := memstore.New(memstore.Options{Lag: func(c memstore.Change) int {
+		if c.Queue == memstore.QueueList {
+			return 1
+		}
+		return 0
+	}})
+	look := func(status core.Status) int {
+		page, err := s.List(t.Context(), now, core.Listing{Status: status})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page.Executions)
+	}
+	e := ready("a")
+	insert(t, s, e)
+	if got := []int{look(""), look(""), look(core.StatusReady)}; !slices.Equal(got, []int{0, 1, 1}) {
+		t.Errorf("after the insert it is seen %v", got)
+	}
+	if err := update(t, s, e, transition(t, e, core.Cancel{})); err != nil {
+		t.Fatal(err)
+	}
+	if got := []int{look(core.StatusCancelled), look(core.StatusCancelled), look(core.StatusReady), look("")}; !slices.Equal(got, []int{0, 1, 0, 1}) {
+		t.Errorf("after its end it is seen %v", got)
+	}
+	insert(t, s, ready("b"))
+	s.Settle()
+	if got := look(""); got != 2 {
+		t.Errorf("%d executions are seen when the list has settled, want 2", got)
 	}
 }
 

@@ -14,6 +14,8 @@ type record struct {
 	*core.Execution
 	entry *entry // in the queue of the execution; nil for none
 	flag  *entry // in QueueCancellation; nil when the execution is not flagged
+	// listed are the record's entries in the list: its own and those that are still seen.
+	listed []listed
 	// buckets are the counted children of a family of more than core.CountDirect, by bucket.
 	buckets map[int]*bucket
 }
@@ -61,15 +63,18 @@ func (s *Store) reindex(r *record, after *core.Execution) {
 		s.hide(e)
 		r.flag = s.show(queue, after.ID, due)
 	}
+	s.relist(r, after)
 }
 
-// store returns a copy of e, whose payloads that do not go inline are kept apart.
+// store returns a copy of e, whose payloads that do not go inline are kept apart. It sets the Ref of e's own, so that the
+// next write of what was made of e does not keep them once more.
 func (s *Store) store(e *core.Execution) *core.Execution {
 	c := clone(e)
 	if s.options.Inline == 0 {
 		return c
 	}
-	for _, p := range payloads(c) {
+	own := ownPayloads(e)
+	for i, p := range payloads(c) {
 		switch {
 		case p.Ref != "":
 			p.Data = nil
@@ -77,9 +82,27 @@ func (s *Store) store(e *core.Execution) *core.Execution {
 			s.writes++
 			p.Ref = e.ID + "/" + strconv.FormatUint(s.writes, 10)
 			s.parts[p.Ref], p.Data = p.Data, nil
+			own[i].Ref = p.Ref
 		}
 	}
 	return c
+}
+
+// refer gives the payloads of e, which was written before, the Refs of what is stored.
+func refer(e, stored *core.Execution) {
+	from := payloads(stored)
+	for i, p := range ownPayloads(e) {
+		p.Ref = from[i].Ref
+	}
+}
+
+// ownPayloads is payloads of a caller's record, which shares its failure with others.
+func ownPayloads(e *core.Execution) []*core.Payload {
+	if e.Failure != nil {
+		own := *e.Failure
+		e.Failure = &own
+	}
+	return payloads(e)
 }
 
 // payloads returns the payloads of e, to be read or changed.

@@ -42,6 +42,8 @@ type Store struct {
 	inserted map[string][]string
 	// parts holds the payloads that do not go inline, by their Ref.
 	parts map[string][]byte
+	// lists counts the calls of List.
+	lists int
 	// writes counts index entries, refs and whatever else needs a number of its own.
 	writes uint64
 }
@@ -87,12 +89,32 @@ func (s *Store) Each(f func(*core.Execution)) {
 	}
 }
 
+// NextDue returns the earliest due time in the queues, which may be over, also of entries that Lag holds back; zero when
+// they are empty.
+func (s *Store) NextDue(queues ...core.Queue) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var next time.Time
+	for _, q := range queues {
+		x := s.indexes[q]
+		for _, e := range slices.Concat(x.seen[:min(1, len(x.seen))], x.lagging) {
+			if next.IsZero() || e.due.Before(next) {
+				next = e.due
+			}
+		}
+	}
+	return next
+}
+
 // Settle makes every change of the index visible that Lag has held back.
 func (s *Store) Settle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.indexes {
 		x.settle()
+	}
+	for _, r := range s.records {
+		r.settleList()
 	}
 }
 
@@ -110,6 +132,7 @@ func (s *Store) Insert(_ context.Context, executions []*core.Execution) []error 
 func (s *Store) insert(e *core.Execution) error {
 	if r := s.records[e.ID]; r != nil {
 		if written(r.Execution, e) {
+			refer(e, r.Execution)
 			return nil
 		}
 		return core.ErrAlreadyExists
@@ -145,7 +168,8 @@ func (s *Store) GetBySleepKey(ctx context.Context, keys []string) ([]*core.Execu
 	for i, key := range keys {
 		ids[i] = core.SleepID(key)
 	}
-	return s.Get(ctx, ids, core.Filter{})
+	found, err := s.Get(ctx, ids, core.Filter{})
+	return core.WithoutKept(found), err
 }
 
 // Update implements core.Store.
@@ -165,6 +189,7 @@ func (s *Store) update(u core.Update) error {
 	case r == nil:
 		return core.ErrNotFound
 	case written(r.Execution, u.After):
+		refer(u.After, r.Execution)
 		return nil
 	case r.Rev != u.Before.Rev:
 		return &core.ConflictError{Current: clone(r.Execution)}
@@ -178,19 +203,20 @@ func (s *Store) update(u core.Update) error {
 }
 
 // UpdateAndInsertChildren implements core.Store.
-func (s *Store) UpdateAndInsertChildren(_ context.Context, spawns []core.Spawn) []error {
+func (s *Store) UpdateAndInsertChildren(_ context.Context, spawns []core.Spawn) []core.SpawnResult {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	errs := make([]error, len(spawns))
+	results := make([]core.SpawnResult, len(spawns))
 	for i, spawn := range spawns {
-		if errs[i] = s.update(spawn.Update); errs[i] != nil {
+		if results[i].Err = s.update(spawn.Update); results[i].Err != nil {
 			continue
 		}
-		for _, child := range spawn.Children {
-			_ = s.insert(child) // one that exists is left as it is
+		results[i].Children = make([]error, len(spawn.Children))
+		for n, child := range spawn.Children {
+			results[i].Children[n] = s.insert(child)
 		}
 	}
-	return errs
+	return results
 }
 
 // Delete implements core.TestStore.

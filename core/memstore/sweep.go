@@ -19,6 +19,9 @@ func (s *Store) sweep(q core.Queue, now time.Time, limit int, current func(*reco
 	for len(x.seen) > 0 && len(swept.Executions) < limit && !x.seen[0].due.After(now) {
 		e := x.take()
 		taken = append(taken, e)
+		if swept.Due++; swept.Due == 1 {
+			swept.OldestDue = e.due
+		}
 		r := s.records[e.id]
 		if r == nil || !current(r, e) || !change(r) {
 			swept.Lost++
@@ -26,8 +29,12 @@ func (s *Store) sweep(q core.Queue, now time.Time, limit int, current func(*reco
 		}
 		swept.Executions = append(swept.Executions, clone(r.Execution))
 	}
-	if len(x.seen) > 0 && x.seen[0].due.After(now) {
+	switch {
+	case len(x.seen) == 0:
+	case x.seen[0].due.After(now):
 		swept.NextDue = x.seen[0].due
+	default:
+		swept.Due++ // there are more
 	}
 	x.giveBack(taken)
 	return swept

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"errors"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -12,6 +14,7 @@ func childrenTests() []test {
 		{"children come in order, the finalize execution last", childrenInOrder},
 		{"children that do not exist are left out", childrenMissing},
 		{"children under ids of their own are found", childrenOfTheirOwn},
+		{"a child that was refused since its id is taken is nobody's second child", childrenRefused},
 		{"children of several parents come in the parents' order", childrenOfSeveral},
 		{"an event is applied to the unfinished children", updateUnfinished},
 		{"an event is applied to the finished children", updateFinished},
@@ -72,6 +75,17 @@ func childrenOfTheirOwn(s *suite) {
 	if got := s.children("parent")[0]; len(got) != 3 {
 		s.Errorf("children %v", ids(got))
 	}
+}
+
+func childrenRefused(s *suite) {
+	s.insert(ready("first", base), ready("second", base), child("own", "first", 1, 0, base))
+	for _, again := range []*core.Execution{child("own", "second", 1, 0, base), child("own", "first", 2, 0, base)} {
+		if err := s.store.Insert(s.ctx, []*core.Execution{again})[0]; !errors.Is(err, core.ErrAlreadyExists) {
+			s.Errorf("insert of a second %q: %v", again.ID, err)
+		}
+	}
+	s.ids(s.children("first")[0], "own")
+	s.ids(s.children("second")[0])
 }
 
 func childrenOfSeveral(s *suite) {

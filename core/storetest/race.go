@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/perdure-dev/perdure/core"
 )
@@ -12,6 +14,7 @@ import (
 func raceTests() []test {
 	return []test{
 		{"16 callers claim each of 1,000 executions once", func(s *suite) { eachOnce(s, s.sweepers()[0], 1000, 16, 25) }},
+		{"16 executors claim each of 400 once", executorsAtOnce},
 		{"16 callers claim each of 100 ids once", claimIDsAtOnce},
 		{"of 16 updates of one record exactly one wins", updatesAtOnce},
 		{"of 16 inserts of one id exactly one wins", insertsAtOnce},
@@ -74,6 +77,19 @@ func eachOnce(s *suite, sweep sweeper, executions, callers, limit int) {
 	if got := s.get(last.ID); got.Rev != last.Rev+1 {
 		s.Errorf("revision %d, want %d", got.Rev, last.Rev+1)
 	}
+}
+
+func executorsAtOnce(s *suite) {
+	sweep := s.sweepers()[0]
+	var calls atomic.Int64
+	sweep.run = func(now time.Time, limit int) (core.Swept, error) {
+		n := calls.Add(1)
+		return s.store.ClaimReady(s.ctx, core.ReadyClaim{
+			Now: now.Add(time.Duration(n) * time.Millisecond), Limit: limit, ExecutorID: fmt.Sprintf("executor-%d", n%callers),
+			Left: left, Leeway: leeway, Shared: true,
+		})
+	}
+	eachOnce(s, sweep, 400, callers, 7)
 }
 
 func claimIDsAtOnce(s *suite) {

@@ -42,6 +42,9 @@ func everyField(s *suite) []*core.Execution {
 	make := func(id string) *core.Execution {
 		return &core.Execution{
 			ID: id, TaskID: "task_" + id, RootID: "root of " + id, SleepKey: "key of " + id,
+			SleepRound: 2, Kept: true, RedriveOf: "redriven " + id, OutputOf: "origin of " + id,
+			Source:          core.Source{ExecutionID: "source of " + id, Output: true},
+			ScheduleToStart: 62 * time.Second, StartToFinish: 63 * time.Second, FinishBy: next(),
 			Parent: &core.Parent{ID: "parent of " + id, TaskID: "parent_task", Index: 17, Siblings: 43},
 			Retry: core.RetryPolicy{
 				MaxAttempts: 7, BaseDelay: 1500 * time.Millisecond, Multiplier: 1.1, MaxDelay: time.Hour, Jitter: 0.3,
@@ -54,17 +57,18 @@ func everyField(s *suite) []*core.Execution {
 			WaitingForFinalizeAt: next(), FinishedAt: next(), UpdatedAt: next(),
 			Family: &core.Family{
 				Nonce: "family nonce", Size: 43, Manifest: value("manifest"), Spawned: true, Counted: []int{0, 7, 42},
+				Sequential: true, Loop: true, Step: 9, StepDone: true, Sleepers: true,
 				FinalizeTaskID: "finalize", FinalizeCounted: true, Processing: core.ProcessingProcessing,
 				ProcessingExpiresAt: next(), ProcessedAt: next(), Recoveries: 4,
 			},
 			CloseExpiresAt: next(), CloseRecoveries: 5, ClosedAt: next(), NeedsCancellation: true,
-			DueAt: next(), Rev: 1 << 40, Nonce: "nonce of " + id,
+			DueAt: next(), WriteUnits: 3, Rev: 1 << 40, Nonce: "nonce of " + id,
 		}
 	}
 	waiting, closing := make("waiting"), make("closing")
 	waiting.Status, waiting.CloseStatus, waiting.Queue = core.StatusWaitingForFinalize, core.CloseIdle, core.QueueParentClaimed
 	closing.Status, closing.CloseStatus, closing.Queue = core.StatusCancelled, core.CloseClosing, core.QueueClosing
-	for _, v := range []any{*waiting, *closing, *waiting.Parent, *waiting.Family, *waiting.Failure, waiting.Retry} {
+	for _, v := range []any{*waiting, *closing, *waiting.Parent, *waiting.Family, *waiting.Failure, waiting.Retry, waiting.Source} {
 		for i := range reflect.ValueOf(v).NumField() {
 			if reflect.ValueOf(v).Field(i).IsZero() {
 				s.Fatalf("storetest does not set %T.%s", v, reflect.TypeOf(v).Field(i).Name)
@@ -81,6 +85,8 @@ func everyFieldUpdated(s *suite) {
 		first.TaskID, first.RootID, first.SleepKey, first.Parent = want.TaskID, want.RootID, want.SleepKey, want.Parent
 		first.Retry, first.Timeout, first.Delay = want.Retry, want.Timeout, want.Delay
 		first.Input, first.CreatedAt, first.Rev = want.Input, want.CreatedAt, want.Rev-1
+		first.Source, first.SleepRound, first.RedriveOf, first.OutputOf = want.Source, want.SleepRound, want.RedriveOf, want.OutputOf
+		first.ScheduleToStart, first.StartToFinish = want.ScheduleToStart, want.StartToFinish
 		s.insert(first)
 		if err := s.store.Update(s.ctx, []core.Update{{Before: first, After: want}})[0]; err != nil {
 			s.Fatal(err)
@@ -99,8 +105,9 @@ func cleared(s *suite) {
 	bare.UnknownSince, bare.StartedAt, bare.ExpiresAt = time.Time{}, time.Time{}, time.Time{}
 	bare.WaitingForFinalizeAt, bare.FinishedAt = time.Time{}, time.Time{}
 	bare.CloseExpiresAt, bare.ClosedAt, bare.CloseRecoveries = time.Time{}, time.Time{}, 0
-	bare.NeedsCancellation = false
+	bare.NeedsCancellation, bare.Kept, bare.FinishBy = false, false, time.Time{}
 	bare.Family.Spawned, bare.Family.FinalizeTaskID, bare.Family.FinalizeCounted = false, "", false
+	bare.Family.StepDone, bare.Family.Step = false, 0
 	bare.Family.ProcessingExpiresAt, bare.Family.ProcessedAt = time.Time{}, time.Time{}
 	bare.Family.Processing, bare.Family.Recoveries = core.ProcessingIdle, 0
 	if err := s.store.Update(s.ctx, []core.Update{{Before: full, After: bare}})[0]; err != nil {

@@ -25,14 +25,27 @@ import (
 // a store that is empty and shared with nobody; it cleans up by t.Cleanup.
 func Run(t *testing.T, factory func(t *testing.T) core.TestStore) {
 	t.Helper()
-	for _, group := range [][]test{
+	run(t, suite{}, factory,
 		insertTests(), updateTests(), roundTripTests(), sweepTests(), readyTests(), expiryTests(), countTests(),
-		closeTests(), cancellationTests(), childrenTests(), raceTests(),
-	} {
+		closeTests(), cancellationTests(), childrenTests(), kindTests(), listTests(), raceTests())
+}
+
+// RunList runs the part of the suite that is about List, for a store that keeps a list when it is told to: here it
+// must. Run passes a store that keeps none.
+func RunList(t *testing.T, factory func(t *testing.T) core.TestStore) {
+	t.Helper()
+	run(t, suite{lists: true}, factory, listTests())
+}
+
+func run(t *testing.T, s suite, factory func(t *testing.T) core.TestStore, groups ...[]test) {
+	t.Helper()
+	for _, group := range groups {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				c.run(&suite{T: t, ctx: t.Context(), store: factory(t)})
+				s := s
+				s.T, s.ctx, s.store = t, t.Context(), factory(t)
+				c.run(&s)
 			})
 		}
 	}
@@ -48,6 +61,7 @@ type suite struct {
 	*testing.T
 	ctx   context.Context
 	store core.TestStore
+	lists bool // the store must keep a list
 }
 
 // base is the time at which the tests begin. It is far ahead so that no store takes what it closes for expired.
@@ -178,13 +192,14 @@ func (s *suite) stored(want *core.Execution) {
 // same fails the test when the records differ in more than where their payloads are kept.
 func (s *suite) same(want, got *core.Execution, but ...cmp.Option) {
 	s.Helper()
-	if diff := cmp.Diff(want, got, append(but, anyRef, emptySet, sameBytes)...); diff != "" {
+	if diff := cmp.Diff(want, got, append(but, anyRef, emptySet, sameBytes, anyUnits)...); diff != "" {
 		s.Errorf("record %s differs (-want +got):\n%s", want.ID, diff)
 	}
 }
 
 var (
 	anyRef   = cmpopts.IgnoreFields(core.Payload{}, "Ref")
+	anyUnits = cmpopts.IgnoreFields(core.Execution{}, "WriteUnits") // they are the store's
 	anyNonce = cmpopts.IgnoreFields(core.Execution{}, "Nonce")
 	// sameBytes spares cmp the element by element difference of payloads, which takes half a minute for 1 MB.
 	sameBytes = cmp.Comparer(func(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) })

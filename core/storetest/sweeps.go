@@ -120,6 +120,9 @@ func oldestFirst(s *suite, sweep sweeper) {
 			wantIDs = append(wantIDs, id(n))
 		}
 		s.ids(got.Executions, wantIDs...)
+		if oldest := made[want[0]].DueAt; got.Due < len(want) || got.OldestDue.IsZero() || got.OldestDue.After(oldest) {
+			s.Errorf("%d entries were due, the oldest at %s; want at least %d and %s", got.Due, got.OldestDue, len(want), oldest)
+		}
 		for i, e := range got.Executions {
 			if i < len(want) {
 				s.changed(made[want[i]], e, sweep.ev, now)
@@ -138,9 +141,9 @@ func oldestFirst(s *suite, sweep sweeper) {
 	s.ids(s.swept(2, func() (core.Swept, error) { return sweep.run(at(100), 10) }), id(30), id(100))
 	s.eventually(func() string {
 		got, err := sweep.run(at(101), 10)
-		if err != nil || len(got.Executions) != 0 || !got.NextDue.IsZero() || got.Lost != 0 {
-			return fmt.Sprintf("in an empty queue: %v, next due %s, %d lost, error %v",
-				ids(got.Executions), got.NextDue, got.Lost, err)
+		if err != nil || len(got.Executions) != 0 || !got.NextDue.IsZero() || got.Lost != 0 || got.Due != 0 || !got.OldestDue.IsZero() {
+			return fmt.Sprintf("in an empty queue: %v, next due %s, %d lost, %d due since %s, error %v",
+				ids(got.Executions), got.NextDue, got.Lost, got.Due, got.OldestDue, err)
 		}
 		return ""
 	})

@@ -143,14 +143,19 @@ func (s *suite) spawn(id string, size int) core.Spawn {
 
 func spawns(s *suite) {
 	all := []core.Spawn{s.spawn("a", 3), s.spawn("b", 0), s.spawn("c", 30)}
-	for i, err := range s.store.UpdateAndInsertChildren(s.ctx, all) {
-		if err != nil {
-			s.Fatal(err)
-		}
+	for i, result := range s.store.UpdateAndInsertChildren(s.ctx, all) {
+		s.noErrors(result)
 		s.stored(all[i].After)
 		for _, child := range all[i].Children {
 			s.stored(child)
 		}
+	}
+}
+
+func (s *suite) noErrors(result core.SpawnResult) {
+	s.Helper()
+	if err := errors.Join(append(result.Children, result.Err)...); err != nil {
+		s.Fatal(err)
 	}
 }
 
@@ -161,10 +166,11 @@ func spawnConflict(s *suite) {
 	if err := s.store.Delete(s.ctx, "gone"); err != nil {
 		s.Fatal(err)
 	}
-	errs := s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{a, b, gone})
-	s.conflict(errs[0], current)
-	if errs[1] != nil || !errors.Is(errs[2], core.ErrNotFound) {
-		s.Errorf("errors %v", errs)
+	results := s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{a, b, gone})
+	s.conflict(results[0].Err, current)
+	s.noErrors(results[1])
+	if !errors.Is(results[2].Err, core.ErrNotFound) || len(results[0].Children)+len(results[2].Children) != 0 {
+		s.Errorf("results %+v", results)
 	}
 	s.stored(current)
 	s.stored(b.Children[1])
@@ -183,9 +189,7 @@ func spawnAgain(s *suite) {
 	}
 	s.insert(spawn.Children[1])
 	for range 2 {
-		if err := errors.Join(s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{spawn})...); err != nil {
-			s.Fatal(err)
-		}
+		s.noErrors(s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{spawn})[0])
 	}
 	s.stored(spawn.After)
 	for _, child := range spawn.Children {
@@ -197,9 +201,12 @@ func spawnOfExisting(s *suite) {
 	spawn := s.spawn("a", 3)
 	cancelled := s.apply(spawn.Children[1], core.Cancel{Reason: "first", ByParent: true}, base)
 	s.insert(cancelled)
-	if err := errors.Join(s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{spawn})...); err != nil {
-		s.Fatal(err)
+	result := s.store.UpdateAndInsertChildren(s.ctx, []core.Spawn{spawn})[0]
+	if result.Err != nil || !errors.Is(result.Children[1], core.ErrAlreadyExists) {
+		s.Fatalf("%+v", result)
 	}
+	result.Children[1] = nil
+	s.noErrors(result)
 	s.stored(cancelled)
 	s.stored(spawn.Children[0])
 	s.stored(spawn.Children[2])

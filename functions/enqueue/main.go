@@ -1,5 +1,5 @@
-// Command enqueue is the Lambda function by which other Lambdas, in any language, enqueue, get and cancel
-// executions: they invoke it with a handler.Request and get a handler.Response.
+// Command enqueue is the Lambda function by which other Lambdas, in any language, enqueue, look up, cancel, wake and
+// redrive executions: they invoke it with a handler.Request and get a handler.Response.
 package main
 
 import (

@@ -1,5 +1,3 @@
-// Package handler adapts the engine to AWS Lambda: it reads the functions' environment, repeats one loop per
-// invocation, and answers the enqueue function's requests.
 package handler
 
 import (
@@ -9,12 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/dynamostore"
+	"github.com/perdure-dev/perdure/functions/metrics"
 )
 
 // Config is what the functions are told by environment variables; template.yaml sets them.
@@ -22,10 +24,14 @@ type Config struct {
 	Table         string        // PERDURE_TABLE, required
 	Shards        int           // PERDURE_SHARDS, default 4
 	RetentionDays int           // PERDURE_RETENTION_DAYS, default 30; 0 keeps for ever
+	List          bool          // PERDURE_LIST, yes or no: whether a list of executions is kept; default no
 	Timeout       time.Duration // PERDURE_FUNCTION_TIMEOUT in seconds: the function's own; default 0, unknown
 	Concurrency   int           // PERDURE_CONCURRENCY: attempts at once; default 100
 	Tick          time.Duration // PERDURE_TICK in seconds: the schedule's interval; default 60
+	Poll          time.Duration // PERDURE_POLL in milliseconds: how often an invocation that works or waits looks for more; default 200
 	Leeway        time.Duration // PERDURE_LEEWAY in seconds: how far clocks may be apart; default 5
+	MemoryMB      int           // AWS_LAMBDA_FUNCTION_MEMORY_SIZE, which Lambda sets; 0 elsewhere
+	Metrics       bool          // PERDURE_METRICS, yes or no: whether metrics are written, see package metrics; default no
 	LogLevel      slog.Level    // PERDURE_LOG_LEVEL: DEBUG, INFO, WARN or ERROR; default INFO
 }
 
@@ -51,7 +57,18 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		Timeout:       time.Duration(number("PERDURE_FUNCTION_TIMEOUT", 0, 1, 900)) * time.Second,
 		Concurrency:   number("PERDURE_CONCURRENCY", 100, 1, 10_000),
 		Tick:          time.Duration(number("PERDURE_TICK", 60, 1, 3600)) * time.Second,
+		Poll:          time.Duration(number("PERDURE_POLL", 200, 10, 60_000)) * time.Millisecond,
 		Leeway:        time.Duration(number("PERDURE_LEEWAY", 5, 1, 300)) * time.Second,
+		MemoryMB:      number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 10_240),
+	}
+	for name, value := range map[string]*bool{"PERDURE_LIST": &c.List, "PERDURE_METRICS": &c.Metrics} {
+		switch text := getenv(name); text {
+		case "yes":
+			*value = true
+		case "no", "":
+		default:
+			errs = append(errs, fmt.Errorf("%s is %q: it must be yes or no", name, text))
+		}
 	}
 	if c.Table == "" {
 		errs = append(errs, errors.New("PERDURE_TABLE is not set: it must name the DynamoDB table"))
@@ -63,11 +80,32 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// Options are what a program chooses in its code, where an environment variable would not do; the zero value works.
+type Options struct {
+	// Codec must be the same in all programs that use one table. Default core.JSON.
+	Codec core.Codec
+	// Limits must be the same in all programs that use one table. Default: see core.Limits.
+	Limits core.Limits
+	// KeepWakeups is how long a wake-up that comes before its sleeper is kept. Default 24 h.
+	KeepWakeups time.Duration
+	// Observer is told what the functions do, besides the metrics. Default: nobody is.
+	Observer core.Observer
+	// Flush is called before an invocation ends, for an observer that sends what it was told; its error is logged. It
+	// has until ctx ends. Default: nothing is called.
+	Flush func(ctx context.Context) error
+	// Configure may change the configuration of a loop's engine before the engine is made of it; whatever the
+	// environment and the fields above say is in there already. Default: nothing is changed.
+	Configure func(*core.Config)
+}
+
 // App is what a function works with between cold start and end.
 type App struct {
-	Config Config
-	Store  core.Store
-	Logger *slog.Logger
+	Config  Config
+	Options Options
+	Store   core.Store
+	Logger  *slog.Logger
+
+	metrics *metrics.Gatherer // nil when no metrics are written
 }
 
 // NewApp reads the environment and opens the store. It makes no request.
@@ -76,22 +114,38 @@ func NewApp(ctx context.Context) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := dynamostore.LoadClient(ctx)
+	if config.MemoryMB > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// A sixth is left to what the collector does not count.
+		debug.SetMemoryLimit(int64(config.MemoryMB) << 20 * 5 / 6)
+	}
+	log := newLogger(config.LogLevel)
+	app := &App{Config: config, Logger: log}
+	var usage func(dynamostore.Usage)
+	if config.Metrics {
+		app.metrics = newMetrics(config)
+		usage = app.metrics.Usage
+	}
+	_, app.Store, err = open(ctx, config, log, usage)
 	if err != nil {
 		return nil, err
+	}
+	return app, nil
+}
+
+// open returns the store that a configuration describes. It makes no request.
+func open(ctx context.Context, config Config, log *slog.Logger, usage func(dynamostore.Usage)) (*dynamodb.Client, *dynamostore.Store, error) {
+	client, err := dynamostore.LoadClient(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	retention := time.Duration(config.RetentionDays) * 24 * time.Hour
 	if retention == 0 {
 		retention = dynamostore.KeepForever
 	}
-	log := newLogger(config.LogLevel)
 	store, err := dynamostore.New(client, config.Table, dynamostore.Options{
-		Shards: config.Shards, Retention: retention, Logger: log,
+		Shards: config.Shards, Retention: retention, List: config.List, Logger: log, Usage: usage,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &App{Config: config, Store: store, Logger: log}, nil
+	return client, store, err
 }
 
 // newLogger writes JSON lines with the keys that Lambda's JSON log format knows.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -17,20 +19,34 @@ import (
 
 // Request is the enqueue function's event. Durations are in milliseconds, times in RFC 3339.
 type Request struct {
-	Action string `json:"action"` // enqueue, get or cancel
+	Action string `json:"action"` // enqueue, get, tree, list, cancel, wakeup, redrive or tasks
 
-	// For enqueue.
-	Task      string          `json:"task,omitempty"`
-	Input     json.RawMessage `json:"input,omitempty"`
-	DelayMS   int64           `json:"delay_ms,omitempty"`
-	StartAt   time.Time       `json:"start_at,omitzero"`
-	TimeoutMS int64           `json:"timeout_ms,omitempty"`
-	Retry     *Retry          `json:"retry,omitempty"`
+	// For enqueue, Task also for list and wakeup.
+	Task              string          `json:"task,omitempty"`
+	Input             json.RawMessage `json:"input,omitempty"`
+	DelayMS           int64           `json:"delay_ms,omitempty"`
+	StartAt           time.Time       `json:"start_at,omitzero"`
+	TimeoutMS         int64           `json:"timeout_ms,omitempty"`
+	ScheduleToStartMS int64           `json:"schedule_to_start_ms,omitempty"`
+	StartToFinishMS   int64           `json:"start_to_finish_ms,omitempty"`
+	Retry             *Retry          `json:"retry,omitempty"`
 
-	// ExecutionID is required for get and cancel; for enqueue it is the caller's choice, default a new one.
+	// Key is for wakeup the sleeper's; for enqueue it makes enqueueing idempotent, in place of ExecutionID.
+	Key string `json:"key,omitempty"`
+	// Output and Failure are for wakeup: one of them.
+	Output  json.RawMessage `json:"output,omitempty"`
+	Failure string          `json:"failure,omitempty"`
+
+	// ExecutionID is required for get, tree, cancel and redrive; for enqueue it is the caller's choice, default a new
+	// one.
 	ExecutionID string `json:"execution_id,omitempty"`
 	// Reason is for cancel.
 	Reason string `json:"reason,omitempty"`
+
+	// For list: see core.Listing. All are optional.
+	Status core.Status `json:"status,omitempty"`
+	Limit  int         `json:"limit,omitempty"`
+	After  string      `json:"after,omitempty"`
 }
 
 // Retry is a core.RetryPolicy.
@@ -54,10 +70,36 @@ type Response struct {
 	Attempts   int             `json:"attempts,omitempty"`
 	Recoveries int             `json:"recoveries,omitempty"`
 	CreatedAt  time.Time       `json:"created_at,omitzero"`
+	StartAt    time.Time       `json:"start_at,omitzero"` // when the next attempt may start, or might
 	StartedAt  time.Time       `json:"started_at,omitzero"`
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
+	Root       string          `json:"root,omitempty"` // of a child: the execution at the top of the tree
+	Parent     string          `json:"parent,omitempty"`
+	// ActiveChildren is how many of NumChildren are not known to be finished.
+	NumChildren    int    `json:"num_children,omitempty"`
+	ActiveChildren int    `json:"active_children,omitempty"`
+	RedriveOf      string `json:"redrive_of,omitempty"`
+
+	// For tree: what is below the execution, in order, without outputs.
+	Children []Response `json:"children,omitempty"`
+
+	// For list: root executions as get answers them, without outputs, newest first, and the After of the page that
+	// follows. There is one as long as there is a Next, even behind a page without executions.
+	Executions []Response `json:"executions,omitzero"`
+	Next       string     `json:"next,omitempty"`
+
+	// For tasks: those that the function knows, sorted by their ids.
+	Tasks []Task `json:"tasks,omitempty"`
 
 	Error *Error `json:"error,omitempty"`
+}
+
+// Task is a registered task.
+type Task struct {
+	Task string `json:"task"`
+	// TimeoutMS is that of an attempt, or of the sleep of a sleeping task.
+	TimeoutMS int64 `json:"timeout_ms"`
+	Sleeping  bool  `json:"sleeping,omitempty"`
 }
 
 // Failure is why an execution or its last attempt did not succeed.
@@ -80,17 +122,23 @@ const (
 	CodeTooLarge      = "too_large"      // the input is over its limit
 	CodeAlreadyExists = "already_exists" // the chosen execution id is taken
 	CodeNotFound      = "not_found"      // no execution has that id
-	CodeFinished      = "finished"       // a finished execution cannot be cancelled
+	CodeFinished      = "finished"       // a finished execution cannot be cancelled, a woken one not woken again
+	CodeNotAllowed    = "not_allowed"    // only what failed, timed out or was cancelled can be redriven
+	CodeCorrupt       = "corrupt"        // what the table holds of the execution cannot be read
+	CodeNotListed     = "not_listed"     // the stack keeps no list: its parameter ListIndex is no
 	CodeUnavailable   = "unavailable"    // the store did not answer, or refused
 )
 
 // StartEnqueue serves invocations of the enqueue function until the environment ends.
-func StartEnqueue(registry func() (*core.Registry, error)) {
+func StartEnqueue(registry func() (*core.Registry, error)) { startEnqueue(registry, Options{}) }
+
+func startEnqueue(registry func() (*core.Registry, error), opts Options) {
 	ctx := context.Background()
 	app, err := NewApp(ctx)
 	if err != nil {
 		fail(err)
 	}
+	app.Options = opts
 	handle, err := app.Enqueue(registry)
 	if err != nil {
 		fail(err)
@@ -104,11 +152,28 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 	if err != nil {
 		return nil, err
 	}
-	client, err := core.NewClient(a.Store, core.ClientOptions{Registry: tasks, Logger: a.Logger})
+	config := core.Config{
+		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Options.Limits, Leeway: a.Config.Leeway,
+		Observer: a.observer(),
+	}
+	if a.Options.Configure != nil {
+		a.Options.Configure(&config)
+	}
+	engine, err := core.NewEngine(config)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, event json.RawMessage) (Response, error) {
+		defer a.observing(ctx)()
+		deadline, _ := ctx.Deadline()
+		x := engine.NewExecutor(core.ExecutorOptions{Deadline: deadline, SweepOnly: true})
+		defer x.Flush()
+		client, err := x.NewClient(core.ClientOptions{
+			KeepWakeups: a.Options.KeepWakeups, Logger: a.Logger, Observer: a.observer(),
+		})
+		if err != nil {
+			return Response{}, err
+		}
 		response, err := answer(ctx, client, event)
 		if err == nil {
 			return response, nil
@@ -131,6 +196,8 @@ func errorCode(err error) string {
 		{core.ErrAlreadyExists, CodeAlreadyExists},
 		{core.ErrNotFound, CodeNotFound},
 		{core.ErrFinished, CodeFinished},
+		{core.ErrCorrupt, CodeCorrupt},
+		{core.ErrNotListed, CodeNotListed},
 		{core.ErrInvalid, CodeBadRequest},
 	} {
 		if errors.Is(err, known.sentinel) {
@@ -141,6 +208,9 @@ func errorCode(err error) string {
 }
 
 func answer(ctx context.Context, client *core.Client, event json.RawMessage) (Response, error) {
+	if err := checkBounds(event); err != nil {
+		return Response{}, err
+	}
 	var r Request
 	dec := json.NewDecoder(bytes.NewReader(event))
 	dec.DisallowUnknownFields()
@@ -150,21 +220,79 @@ func answer(ctx context.Context, client *core.Client, event json.RawMessage) (Re
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Response{}, fmt.Errorf("%w request: there is more behind the JSON object", core.ErrInvalid)
 	}
-	if r.Action != "enqueue" && r.ExecutionID == "" && (r.Action == "get" || r.Action == "cancel") {
+	action, known := actions[r.Action]
+	switch {
+	case !known:
+		return Response{}, fmt.Errorf("%w request: action is %q, must be one of %q", core.ErrInvalid, r.Action, slices.Sorted(maps.Keys(actions)))
+	case len(r.ExecutionID) > maxID:
+		return Response{}, fmt.Errorf("%w request: execution_id has %d bytes, must have at most %d", core.ErrInvalid, len(r.ExecutionID), maxID)
+	case action.needsID && r.ExecutionID == "":
 		return Response{}, fmt.Errorf("%w request: execution_id is missing, %s needs it", core.ErrInvalid, r.Action)
 	}
-	switch r.Action {
-	case "enqueue":
-		return enqueue(ctx, client, r)
-	case "get":
-		return get(ctx, client, r.ExecutionID)
-	case "cancel":
-		if err := client.Cancel(ctx, r.ExecutionID, r.Reason); err != nil {
-			return Response{}, err
-		}
-		return Response{ExecutionID: r.ExecutionID, Status: core.StatusCancelled}, nil
+	return action.do(ctx, client, r)
+}
+
+var actions = map[string]struct {
+	do      func(ctx context.Context, client *core.Client, r Request) (Response, error)
+	needsID bool
+}{
+	"enqueue": {enqueue, false}, "wakeup": {wakeup, false}, "list": {list, false},
+	"tasks": {listTasks, false}, "get": {get, true}, "tree": {tree, true}, "cancel": {cancel, true}, "redrive": {redrive, true},
+}
+
+func cancel(ctx context.Context, client *core.Client, r Request) (Response, error) {
+	if err := client.Cancel(ctx, r.ExecutionID, r.Reason); err != nil {
+		return Response{}, err
 	}
-	return Response{}, fmt.Errorf("%w request: action is %q, must be enqueue, get or cancel", core.ErrInvalid, r.Action)
+	return Response{ExecutionID: r.ExecutionID, Status: core.StatusCancelled}, nil
+}
+
+func wakeup(ctx context.Context, client *core.Client, r Request) (Response, error) {
+	if (r.Output == nil) == (r.Failure == "") {
+		return Response{}, fmt.Errorf("%w request: wakeup needs an output or a failure, one of them", core.ErrInvalid)
+	}
+	id, err := client.WakeupRaw(ctx, r.Task, r.Key, r.Output, r.Failure)
+	if err != nil {
+		return Response{}, err
+	}
+	return Response{ExecutionID: id}, nil
+}
+
+// listTasks answers without asking the store.
+func listTasks(_ context.Context, client *core.Client, _ Request) (Response, error) {
+	var r Response
+	for _, t := range client.Tasks() {
+		r.Tasks = append(r.Tasks, Task{Task: t.ID, TimeoutMS: t.Timeout.Milliseconds(), Sleeping: t.Sleeping})
+	}
+	return r, nil
+}
+
+// redrive answers the new execution; one that was redriven before is redriven as it was then.
+func redrive(ctx context.Context, client *core.Client, r Request) (Response, error) {
+	id, err := client.Redrive(ctx, r.ExecutionID)
+	switch {
+	case errors.Is(err, core.ErrNotAllowed): // also of one that is finished, since it completed
+		return Response{Error: &Error{Code: CodeNotAllowed, Message: err.Error()}}, nil
+	case err != nil && !errors.Is(err, core.ErrAlreadyExists):
+		return Response{}, err
+	}
+	return Response{ExecutionID: id, RedriveOf: r.ExecutionID}, nil
+}
+
+func tree(ctx context.Context, client *core.Client, r Request) (Response, error) {
+	root, err := client.Tree(ctx, r.ExecutionID)
+	if err != nil {
+		return Response{}, err
+	}
+	return describeTree(root), nil
+}
+
+func describeTree(n *core.Node) Response {
+	r := describe(n.Execution)
+	for _, child := range n.Children {
+		r.Children = append(r.Children, describeTree(child))
+	}
+	return r
 }
 
 func enqueue(ctx context.Context, client *core.Client, r Request) (Response, error) {
@@ -172,7 +300,8 @@ func enqueue(ctx context.Context, client *core.Client, r Request) (Response, err
 		r.Input = json.RawMessage("null")
 	}
 	opts := core.EnqueueOptions{
-		ID: r.ExecutionID, StartAt: r.StartAt, Delay: milliseconds(r.DelayMS), Timeout: milliseconds(r.TimeoutMS),
+		ID: r.ExecutionID, Key: r.Key, StartAt: r.StartAt, Delay: milliseconds(r.DelayMS), Timeout: milliseconds(r.TimeoutMS),
+		ScheduleToStart: milliseconds(r.ScheduleToStartMS), StartToFinish: milliseconds(r.StartToFinishMS),
 	}
 	if p := r.Retry; p != nil {
 		opts.Retry = &core.RetryPolicy{
@@ -193,22 +322,46 @@ func milliseconds(n int64) time.Duration {
 	return time.Duration(max(-most, min(most, n))) * time.Millisecond
 }
 
-func get(ctx context.Context, client *core.Client, id string) (Response, error) {
-	e, err := client.Get(ctx, id)
+func get(ctx context.Context, client *core.Client, request Request) (Response, error) {
+	e, err := client.Get(ctx, request.ExecutionID)
 	if err != nil {
 		return Response{}, err
 	}
-	r := Response{
-		ExecutionID: e.ID, Task: e.TaskID, Status: e.Status, Attempts: e.Attempts, Recoveries: e.Recoveries,
-		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt,
-	}
-	if e.Failure != nil {
-		r.Failure = &Failure{Code: e.Failure.Code, Message: e.Failure.Message}
-	}
+	r := describe(e)
 	if e.Status == core.StatusCompleted {
 		if r.Output, _, err = client.ResultJSON(ctx, e); err != nil {
 			return Response{}, err
 		}
+	}
+	return r, nil
+}
+
+// describe returns what an answer says of an execution, without its output.
+func describe(e *core.Execution) Response {
+	r := Response{
+		ExecutionID: e.ID, Task: e.TaskID, Status: e.Status, Attempts: e.Attempts, Recoveries: e.Recoveries,
+		CreatedAt: e.CreatedAt, StartAt: e.StartAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt,
+		NumChildren: len(e.ChildIndexes()), ActiveChildren: e.ActiveChildren(), RedriveOf: e.RedriveOf,
+	}
+	if e.Parent != nil {
+		r.Root, r.Parent = e.RootID, e.Parent.ID
+	}
+	if e.Failure != nil {
+		r.Failure = &Failure{Code: e.Failure.Code, Message: e.Failure.Message}
+	}
+	return r
+}
+
+func list(ctx context.Context, client *core.Client, request Request) (Response, error) {
+	page, err := client.List(ctx, core.Listing{
+		Status: request.Status, TaskID: request.Task, Limit: request.Limit, After: request.After,
+	})
+	if err != nil {
+		return Response{}, err
+	}
+	r := Response{Executions: make([]Response, len(page.Executions)), Next: page.Next}
+	for i, e := range page.Executions {
+		r.Executions[i] = describe(e)
 	}
 	return r, nil
 }

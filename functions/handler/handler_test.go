@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +21,13 @@ func TestTheEnvironmentIsRead(t *testing.T) {
 	env := map[string]string{
 		"PERDURE_TABLE": "t", "PERDURE_SHARDS": "8", "PERDURE_RETENTION_DAYS": "0", "PERDURE_FUNCTION_TIMEOUT": "120",
 		"PERDURE_CONCURRENCY": "7", "PERDURE_TICK": "5", "PERDURE_LEEWAY": "2", "PERDURE_LOG_LEVEL": "WARN",
+		"PERDURE_LIST": "yes", "PERDURE_POLL": "50", "PERDURE_METRICS": "yes",
 	}
 	got, err := ReadConfig(func(name string) string { return env[name] })
 	want := Config{
-		Table: "t", Shards: 8, Timeout: 2 * time.Minute, Concurrency: 7,
-		Tick: 5 * time.Second, Leeway: 2 * time.Second, LogLevel: 4,
+		Table: "t", Shards: 8, List: true, Timeout: 2 * time.Minute, Concurrency: 7,
+		Tick: 5 * time.Second, Poll: 50 * time.Millisecond, Leeway: 2 * time.Second, LogLevel: 4,
+		Metrics: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("error %v\n%s", err, diff)
@@ -34,10 +37,13 @@ func TestTheEnvironmentIsRead(t *testing.T) {
 func TestEverythingThatIsWrongInTheEnvironmentIsNamed(t *testing.T) {
 	t.Parallel()
 	_, err := ReadConfig(func(name string) string {
-		return map[string]string{"PERDURE_SHARDS": "65", "PERDURE_TICK": "soon", "PERDURE_LOG_LEVEL": "LOUD"}[name]
+		return map[string]string{
+			"PERDURE_SHARDS": "65", "PERDURE_TICK": "soon", "PERDURE_LOG_LEVEL": "LOUD", "PERDURE_LIST": "true",
+		}[name]
 	})
 	for _, says := range []string{
 		"PERDURE_TABLE is not set", `PERDURE_SHARDS is "65"`, `PERDURE_TICK is "soon"`, `PERDURE_LOG_LEVEL is "LOUD"`,
+		`PERDURE_LIST is "true": it must be yes or no`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
@@ -70,6 +76,80 @@ func TestAStoreThatFailsFailsTheInvocation(t *testing.T) {
 	}
 }
 
+// unlisted is a store that keeps no list.
+type unlisted struct{ *memstore.Store }
+
+func (unlisted) List(context.Context, time.Time, core.Listing) (core.Page, error) {
+	return core.Page{}, fmt.Errorf("table t: %w: switch it on", core.ErrNotListed)
+}
+
+func TestExecutionsAreListed(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	ask := func(store core.Store, event string) string {
+		t.Helper()
+		handle, err := (&App{Store: store}).Enqueue(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := handle(t.Context(), json.RawMessage(event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range response.Executions {
+			if response.Executions[i].CreatedAt.IsZero() {
+				t.Errorf("execution %d has no time of creation", i)
+			}
+			e := &response.Executions[i]
+			for _, at := range []*time.Time{&e.CreatedAt, &e.StartAt, &e.FinishedAt} {
+				*at = time.Time{}
+			}
+		}
+		text, err := json.Marshal(response)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, event := range []string{
+		`{"action":"enqueue","task":"t","input":1,"execution_id":"a"}`,
+		`{"action":"enqueue","task":"t","input":1,"execution_id":"b"}`,
+		`{"action":"cancel","execution_id":"a","reason":"why"}`,
+	} {
+		ask(store, event)
+	}
+	page, err := store.List(t.Context(), time.Now(), core.Listing{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const a = `{"execution_id":"a","task":"t","status":"cancelled","failure":{"code":"cancelled","message":"why"}}`
+	const b = `{"execution_id":"b","task":"t","status":"ready"}`
+	for event, want := range map[string]string{
+		`{"action":"list"}`:                                   `{"executions":[` + b + `,` + a + `]}`,
+		`{"action":"list","limit":1}`:                         `{"executions":[` + b + `],"next":"` + page.Next + `"}`,
+		`{"action":"list","after":"` + page.Next + `"}`:       `{"executions":[` + a + `]}`,
+		`{"action":"list","status":"ready","task":"t"}`:       `{"executions":[` + b + `]}`,
+		`{"action":"list","status":"completed"}`:              `{"executions":[]}`,
+		`{"action":"list","status":"running","task":"other"}`: `{"executions":[]}`,
+	} {
+		if diff := cmp.Diff(want, ask(store, event)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", event, diff)
+		}
+	}
+	for event, want := range map[string]string{
+		`{"action":"list","limit":1001}`:    CodeBadRequest,
+		`{"action":"list","after":"a"}`:     CodeBadRequest,
+		`{"action":"list","status":"done"}`: CodeBadRequest,
+	} {
+		if got := ask(store, event); !strings.HasPrefix(got, `{"error":{"code":"`+want+`"`) {
+			t.Errorf("%s: %s, want the code %s", event, got, want)
+		}
+	}
+	if got := ask(unlisted{store}, `{"action":"list"}`); !strings.HasPrefix(got, `{"error":{"code":"not_listed"`) {
+		t.Errorf("without a list: %s", got)
+	}
+}
+
 func TestALoopsInvocationFlushesWhatItStarted(t *testing.T) {
 	t.Parallel()
 	store := memstore.New(memstore.Options{})
@@ -91,7 +171,7 @@ func TestALoopsInvocationFlushesWhatItStarted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := handle(t.Context())
+		report, err := handle(t.Context(), json.RawMessage(`{}`))
 		if err != nil || report.Loop != loop {
 			t.Errorf("%s: %+v, error %v", loop, report, err)
 		}

@@ -39,7 +39,7 @@ func runFunctions(ctx context.Context, p *printer, in *input, verbose bool) (err
 	}
 	p.line("starting DynamoDB Local and the functions")
 	s, err := stack.Start(ctx, stack.Options{
-		Binaries: binaries, Tick: tick, Log: log,
+		Binaries: binaries, Tick: tick, Log: log, ExactMeter: true,
 		Env: []string{
 			tasks.RootVariable + "=" + in.folder,
 			fmt.Sprintf("PERDURE_LEEWAY=%d", leeway/time.Second),

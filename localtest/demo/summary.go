@@ -103,7 +103,24 @@ func summarize(p *printer, in *input, all tree, counts tasks.Counts, took time.D
 		}
 		p.line("             %-13s %.2f WRU each, payloads included", task, of.Write/float64(len(byTask[task])))
 	}
+	told, dearest, members := all.writeUnits()
+	p.line("             the records themselves tell of %d WRU: the dearest tree took %d in %d executions", told, dearest, members)
 	return nil
+}
+
+// writeUnits returns what the records tell that their writes were billed at, and that of the dearest tree, with how many
+// executions are in it.
+func (t tree) writeUnits() (all, dearest, members int) {
+	units, sizes := map[string]int{}, map[string]int{} // by root
+	for _, e := range t {
+		all += e.WriteUnits
+		units[e.RootID] += e.WriteUnits
+		sizes[e.RootID]++
+		if units[e.RootID] > dearest {
+			dearest, members = units[e.RootID], sizes[e.RootID]
+		}
+	}
+	return all, dearest, members
 }
 
 func describeTasks(byTask map[string][]*core.Execution) string {

@@ -60,7 +60,7 @@ func javaLaunch(ctx context.Context, opts Options) (launch, error) {
 		source: source,
 		grace:  javaGrace,
 		command: func(port int) (*exec.Cmd, error) {
-			cmd := exec.Command(java, maxHeap, "-Djava.library.path="+libName, "-jar", jarName,
+			cmd := exec.Command(java, maxHeap, "-XX:+UseSerialGC", "-Djava.library.path="+libName, "-jar", jarName,
 				"-inMemory", "-disableTelemetry", "-port", strconv.Itoa(port))
 			cmd.Dir = dir
 			return cmd, nil

@@ -42,7 +42,9 @@ func start(t *testing.T, opts stack.Options) (*stack.Stack, string) {
 	folder := t.TempDir()
 	opts.Binaries = binaries
 	opts.Env = append(opts.Env, tasks.RootVariable+"="+folder, "PERDURE_LEEWAY=1")
-	opts.Log = t.Output()
+	if opts.Log == nil {
+		opts.Log = t.Output()
+	}
 	s, err := stack.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +113,9 @@ func emptyQueues(t *testing.T, s *stack.Stack) {
 	}
 }
 
-func TestAnotherLambdaEnqueuesGetsAndCancels(t *testing.T) {
+func TestAnotherLambdaEnqueuesGetsListsAndCancels(t *testing.T) {
 	t.Parallel()
-	s, _ := start(t, stack.Options{})
+	s, _ := start(t, stack.Options{List: true})
 	enqueued := request(t, s, json.RawMessage(`{"action":"enqueue","task":"count_words","input":"to be or not to be","execution_id":"hamlet"}`))
 	if enqueued.ExecutionID != "hamlet" || enqueued.Error != nil {
 		t.Fatalf("enqueue answered %+v", enqueued)
@@ -130,6 +132,14 @@ func TestAnotherLambdaEnqueuesGetsAndCancels(t *testing.T) {
 	}
 	if r := await(t, s, later.ExecutionID); r.Status != core.StatusCancelled || r.Failure.Message != "too late" {
 		t.Errorf("after the cancel: %+v", r)
+	}
+	all := request(t, s, json.RawMessage(`{"action":"list","task":"count_words"}`))
+	if len(all.Executions) != 2 || all.Executions[0].ExecutionID != later.ExecutionID || all.Next != "" || all.Error != nil {
+		t.Errorf("list answered %+v", all)
+	}
+	completed := request(t, s, handler.Request{Action: "list", Status: core.StatusCompleted, Limit: 1})
+	if len(completed.Executions) != 1 || completed.Executions[0].ExecutionID != "hamlet" {
+		t.Errorf("list of the completed answered %+v", completed)
 	}
 	emptyQueues(t, s)
 }
@@ -154,6 +164,7 @@ func TestABadRequestIsAnsweredAndWritesNothing(t *testing.T) {
 		"a get of nothing":     {`{"action":"get","execution_id":"none"}`, handler.CodeNotFound, "none"},
 		"a cancel of nothing":  {`{"action":"cancel","execution_id":"none"}`, handler.CodeNotFound, "none"},
 		"a cancel of the done": {`{"action":"cancel","execution_id":"there"}`, handler.CodeFinished, "there"},
+		"a list where none is": {`{"action":"list"}`, handler.CodeNotListed, "PERDURE_LIST"},
 		"too large an input":   {`{"action":"enqueue","task":"count_words","input":"` + strings.Repeat("x", 1<<20) + `"}`, handler.CodeTooLarge, "the limit is 1048576"},
 	} {
 		r := request(t, s, json.RawMessage(c.event))
@@ -276,7 +287,8 @@ func TestAFunctionThatCannotReachItsTableSaysSo(t *testing.T) {
 
 func TestAnIdleMinuteReadsLittleAndWritesNothing(t *testing.T) {
 	t.Parallel()
-	s, _ := start(t, stack.Options{NoSchedules: true})
+	out := &output{}
+	s, _ := start(t, stack.Options{NoSchedules: true, Env: []string{"PERDURE_METRICS=yes"}, Log: out})
 	loops := []string{stack.StartReady, stack.ProcessChildren, stack.Close, stack.Timeouts, stack.Cancellation}
 	var idle float64
 	for range 2 { // the first invocation of each reads the settings too
@@ -296,4 +308,5 @@ func TestAnIdleMinuteReadsLittleAndWritesNothing(t *testing.T) {
 	if t.Logf("an idle minute reads %v units", idle); idle == 0 || idle > 20 {
 		t.Errorf("an idle minute reads %v units, want at most 20", idle)
 	}
+	checkIdleMetrics(t, out)
 }

@@ -26,6 +26,8 @@ type environment struct {
 	function string
 	arn      string
 	freeze   bool
+	holds    bool // Lines of the init phase are held back.
+	log      func(line string)
 	started  time.Time
 	proc     *process.Process
 
@@ -33,11 +35,12 @@ type environment struct {
 	gone chan struct{}    // Closed when the process has ended and the runtime API is closed.
 
 	busy   bool // Guarded by Service.mu.
-	doomed bool // Kill sent it SIGKILL; guarded by Service.mu.
+	doomed bool // It gets no more invocations, after Kill or Renew; guarded by Service.mu.
 
 	mu       sync.Mutex
-	stopped  bool // By the service: its end is no crash.
-	ready    bool // The init phase is over.
+	stopped  bool     // By the service: its end is no crash.
+	ready    bool     // The init phase is over.
+	held     []string // Lines of the init phase that are not in the log.
 	inited   chan struct{}
 	initFail chan []byte // Gets what the runtime reports as its init error.
 	current  *invocation // What the runtime works on.
@@ -60,11 +63,13 @@ func (s *Service) startEnvironment(f *function) (*environment, error) {
 		gone:     make(chan struct{}),
 		inited:   make(chan struct{}),
 		initFail: make(chan []byte, 1),
+		holds:    s.opts.Started != nil,
+		log:      func(line string) { s.log(f.Name, line) },
 	}
 	cmd := exec.Command(f.Bootstrap)
 	cmd.Dir = filepath.Dir(f.Bootstrap)
 	cmd.Env = append(s.environ(f, listener.Addr().String()), f.Env...)
-	e.proc, err = process.Start(cmd, func(line string) { s.log(f.Name, line) })
+	e.proc, err = process.Start(cmd, func(line string) { e.say(line) })
 	if err != nil {
 		closeErr := listener.Close()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -73,8 +78,8 @@ func (s *Service) startEnvironment(f *function) (*environment, error) {
 		return nil, errors.Join(err, closeErr)
 	}
 
-	var handlers sync.WaitGroup
-	server := &http.Server{Handler: counted(&handlers, e.runtimeAPI())}
+	var connections sync.WaitGroup
+	server := &http.Server{Handler: e.runtimeAPI(), ConnState: counting(&connections)}
 	serving := make(chan struct{})
 	go func() {
 		defer close(serving)
@@ -91,7 +96,7 @@ func (s *Service) startEnvironment(f *function) (*environment, error) {
 		<-e.proc.Done()
 		_ = server.Close() // The runtime that could have minded is gone.
 		<-serving
-		handlers.Wait()
+		connections.Wait()
 		s.remove(f, e)
 		close(e.gone)
 	}()

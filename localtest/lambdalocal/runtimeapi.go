@@ -3,6 +3,7 @@ package lambdalocal
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,13 +13,18 @@ import (
 // maxResponse is the limit Lambda names for a synchronous answer: 6 MB and room for its wrapping.
 const maxResponse = 6291556
 
-// counted counts the requests h is working on.
-func counted(running *sync.WaitGroup, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		running.Add(1)
-		defer running.Done()
-		h.ServeHTTP(w, r)
-	})
+// counting returns a server's hook that counts its open connections. Requests alone would not do: the server may hand
+// one to a handler after it was closed.
+func counting(connections *sync.WaitGroup) func(net.Conn, http.ConnState) {
+	return func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			connections.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			connections.Done()
+		case http.StateActive, http.StateIdle:
+		}
+	}
 }
 
 // runtimeAPI serves the environment's process.
@@ -69,6 +75,7 @@ func (e *environment) advance() bool {
 	defer e.mu.Unlock()
 	if !e.ready {
 		e.ready = true
+		e.release()
 		close(e.inited)
 		return true
 	}

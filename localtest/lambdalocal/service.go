@@ -67,6 +67,10 @@ type Options struct {
 	// one Write and after the function's name in brackets. Default: none.
 	Log io.Writer
 
+	// Started is called after each new environment's init phase, by several goroutines at once, with what came of it. With it
+	// the Log gets what a process writes in that phase when the phase is over, and not at all when it failed. Default: none.
+	Started func(Start)
+
 	// NoFreeze leaves environments running between invocations. Default: they are frozen, except
 	// on Windows, which cannot.
 	NoFreeze bool
@@ -326,7 +330,11 @@ func (s *Service) run(f *function, e *environment, inv *invocation) {
 	if end.timedOut {
 		f.stats.Timeouts++
 	}
-	if e := end.reusable; e != nil && !e.doomed {
+	switch e := end.reusable; {
+	case e == nil:
+	case e.doomed:
+		s.invocations.Go(func() { s.retire(e) })
+	default:
 		e.busy = false
 		f.idle = append(f.idle, e)
 	}
@@ -342,16 +350,20 @@ func (s *Service) runCold(f *function, inv *invocation) outcome {
 	begun := time.Now()
 	e, err := s.startEnvironment(f)
 	if err != nil {
-		return outcome{Result: inv.failed("Runtime.InvalidEntrypoint", err.Error())}
+		end := outcome{Result: inv.failed("Runtime.InvalidEntrypoint", err.Error())}
+		s.started(f, nil, &end)
+		return end
 	}
-	if end := e.awaitInit(inv, s.opts.InitTimeout); end != nil {
+	end := e.awaitInit(inv, s.opts.InitTimeout)
+	s.started(f, e, end)
+	if end != nil {
 		end.InitDuration = time.Since(begun)
 		return *end
 	}
 	initDuration := time.Since(begun)
-	end := e.invoke(inv)
-	end.InitDuration = initDuration
-	return end
+	invoked := e.invoke(inv)
+	invoked.InitDuration = initDuration
+	return invoked
 }
 
 func ceilMillisecond(d time.Duration) time.Duration {
@@ -428,6 +440,32 @@ func (s *Service) Kill(pid int, sig os.Signal) error {
 		return fmt.Errorf("kill %d: %w", pid, ErrNoEnvironment)
 	}
 	return err
+}
+
+// Renew makes every invocation from now on run in a new environment, as after a deployment: Bootstrap may have been
+// replaced before. Idle environments end; those that handle an invocation end behind it.
+func (s *Service) Renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return
+	}
+	for _, e := range s.live {
+		if !e.busy {
+			s.invocations.Go(func() { s.retire(e) })
+		}
+		e.doomed = true
+	}
+	for _, f := range s.functions {
+		f.idle = nil
+	}
+}
+
+// retire ends an environment that nobody holds.
+func (s *Service) retire(e *environment) {
+	if err := e.stop(terminateGrace); err != nil {
+		s.log(e.function, "end of an environment: "+err.Error())
+	}
 }
 
 // Stats returns each function's numbers by its name.

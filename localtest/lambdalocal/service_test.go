@@ -389,6 +389,21 @@ func TestKillWhileIdleIsNotSeenByTheNextCaller(t *testing.T) {
 	}
 }
 
+func TestAfterRenewEveryInvocationHasANewEnvironment(t *testing.T) {
+	t.Parallel()
+	log := make(lines, 100)
+	s := newService(t, Options{Log: log}, Function{})
+	first := invokeInfo(t, s)
+	atWork := busy(t, s, log, 1)
+	s.Renew()
+	if again := invokeInfo(t, s); again.PID == first.PID || again.PID == atWork[0].PID || again.Invocations != 1 {
+		t.Errorf("invocation %d of process %d", again.Invocations, again.PID)
+	}
+	if err := syscall.Kill(atWork[0].PID, 0); err != nil {
+		t.Errorf("the environment at work: %v", err)
+	}
+}
+
 func TestFreeze(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("looks at /proc")

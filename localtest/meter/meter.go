@@ -43,8 +43,15 @@ type Meter struct {
 	usage Usage
 }
 
+// Options are a Meter's choices; the zero value works.
+type Options struct {
+	// NoBatches refuses batches of statements, as a role without their permissions is refused. DynamoDB Local does not
+	// tell what they consume; stores then write one by one, at the same cost. Default: they pass, see Usage.Untold.
+	NoBatches bool
+}
+
 // Start starts a proxy for the endpoint on a free loopback port.
-func Start(ctx context.Context, endpoint string) (*Meter, error) {
+func Start(ctx context.Context, endpoint string, opts Options) (*Meter, error) {
 	target, err := url.Parse(endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("meter for endpoint %q: %w", endpoint, err)
@@ -55,7 +62,7 @@ func Start(ctx context.Context, endpoint string) (*Meter, error) {
 	}
 	m := &Meter{
 		listener: listener, served: make(chan struct{}),
-		usage: Usage{ByOperation: map[string]Units{}, ByKey: map[string]Units{}},
+		usage: Usage{ByOperation: map[string]Units{}, ByKey: map[string]Units{}, Calls: map[Call]int{}},
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -66,7 +73,7 @@ func Start(ctx context.Context, endpoint string) (*Meter, error) {
 		ErrorLog:       log.New(io.Discard, "", 0), // a client that goes away, or is killed, is no error here
 		Transport:      &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
-	m.server = &http.Server{Handler: askForCapacity(proxy), ReadHeaderTimeout: 10 * time.Second}
+	m.server = &http.Server{Handler: m.handler(opts, proxy), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(m.served)
 		_ = m.server.Serve(listener) // ends with ErrServerClosed
@@ -84,18 +91,49 @@ func (m *Meter) Close() error {
 	return err
 }
 
+// refusal is what DynamoDB answers where a permission lacks.
+const refusal = `{"__type":"com.amazon.coral.service#AccessDeniedException","message":"batches of statements are not metered here"}`
+
+func (m *Meter) handler(o Options, proxy http.Handler) http.Handler {
+	metered := m.askForCapacity(proxy)
+	if !o.NoBatches {
+		return metered
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.Header.Get("X-Amz-Target"), "."+batchOperation) {
+			metered.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, refusal) // the client may be gone
+	})
+}
+
+const batchOperation = "BatchExecuteStatement"
+
 // Usage is what requests consumed.
 type Usage struct {
+	// Untold is how many statements of batches are not in the units, since DynamoDB Local does not tell what they consume.
+	Untold      int
 	Total       Units
 	ByOperation map[string]Units // such as UpdateItem
 	ByKey       map[string]Units // of requests on single items, by partition key; without queries and batches
+	Calls       map[Call]int     // how often each was made, answered or not
+}
+
+// Call is what a client asked for.
+type Call struct {
+	App       string // the client's application id (AWS_SDK_UA_APP_ID), by which functions are told apart
+	Operation string // such as Query, by the name of the permission that it takes
+	Index     string // empty for the table itself
 }
 
 // Usage returns what all requests consumed so far.
 func (m *Meter) Usage() Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Usage{m.usage.Total, maps.Clone(m.usage.ByOperation), maps.Clone(m.usage.ByKey)}
+	return Usage{m.usage.Untold, m.usage.Total, maps.Clone(m.usage.ByOperation), maps.Clone(m.usage.ByKey), maps.Clone(m.usage.Calls)}
 }
 
 // Total returns what all requests consumed so far.
@@ -114,7 +152,7 @@ type call struct {
 type callKey struct{}
 
 // askForCapacity makes each request ask for the capacity that it consumes.
-func askForCapacity(next http.Handler) http.Handler {
+func (m *Meter) askForCapacity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 		body, err := io.ReadAll(r.Body)
@@ -123,7 +161,9 @@ func askForCapacity(next http.Handler) http.Handler {
 		}
 		c := call{operation: operation}
 		var fields map[string]json.RawMessage
-		if json.Unmarshal(body, &fields) == nil && metered(operation) {
+		readable := json.Unmarshal(body, &fields) == nil
+		m.called(r, operation, fields)
+		if readable && metered(operation) {
 			fields["ReturnConsumedCapacity"] = json.RawMessage(`"INDEXES"`)
 			c.key = partitionKey(fields)
 			c.least = leastRead(operation, fields)
@@ -137,6 +177,41 @@ func askForCapacity(next http.Handler) http.Handler {
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// called counts a call, or the statements of a batch. The SDK ends the User-Agent header with "app/" and the application id.
+func (m *Meter) called(r *http.Request, operation string, fields map[string]json.RawMessage) {
+	c := Call{Operation: operation}
+	for _, word := range strings.Fields(r.Header.Get("User-Agent")) {
+		if app, ok := strings.CutPrefix(word, "app/"); ok {
+			c.App = app
+		}
+	}
+	if json.Unmarshal(fields["IndexName"], &c.Index) != nil {
+		c.Index = ""
+	}
+	calls := []Call{c}
+	var statements []struct{ Statement string }
+	if operation == batchOperation && json.Unmarshal(fields["Statements"], &statements) == nil {
+		calls = calls[:0]
+		for _, s := range statements {
+			verb, _, _ := strings.Cut(strings.TrimSpace(s.Statement), " ")
+			switch strings.ToUpper(verb) {
+			case "INSERT":
+				c.Operation = "PartiQLInsert"
+			case "UPDATE":
+				c.Operation = "PartiQLUpdate"
+			default:
+				c.Operation = "PartiQL " + verb
+			}
+			calls = append(calls, c)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range calls {
+		m.usage.Calls[c]++
+	}
 }
 
 // leastRead returns what a read consumes that finds nothing, in read units, for which DynamoDB Local reports zero:
@@ -154,7 +229,7 @@ func leastRead(operation string, fields map[string]json.RawMessage) float64 {
 func metered(operation string) bool {
 	switch operation {
 	case "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan",
-		"BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems":
+		"BatchGetItem", "BatchWriteItem", batchOperation, "TransactGetItems", "TransactWriteItems":
 		return true
 	}
 	return false
@@ -194,6 +269,7 @@ func (m *Meter) count(r *http.Response) error {
 	var answer struct {
 		Type             string          `json:"__type"`
 		ConsumedCapacity json.RawMessage // an object, or a list of them for batches
+		Responses        json.RawMessage // a list for a batch of statements
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil //nolint:nilerr // not DynamoDB's answer: passed on as it is
@@ -215,8 +291,13 @@ func (m *Meter) count(r *http.Response) error {
 	if strings.HasSuffix(answer.Type, "#ConditionalCheckFailedException") {
 		units.Write++
 	}
+	var statements []json.RawMessage
+	if c.operation == batchOperation && len(capacities) == 0 {
+		_ = json.Unmarshal(answer.Responses, &statements) // none is told where it is no list
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.usage.Untold += len(statements)
 	m.usage.Total.add(units)
 	of := m.usage.ByOperation[c.operation]
 	of.add(units)
@@ -231,7 +312,7 @@ func (m *Meter) count(r *http.Response) error {
 
 func writes(operation string) bool {
 	switch operation {
-	case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems":
+	case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", batchOperation, "TransactWriteItems":
 		return true
 	}
 	return false

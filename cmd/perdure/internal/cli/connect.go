@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/dynamostore"
+)
+
+const (
+	// connectWithin and answerWithin are when a person is told that nobody is there, and not left to wait.
+	connectWithin = 3 * time.Second
+	answerWithin  = 10 * time.Second
+	// localRegion is what a DynamoDB on this machine is asked in when nothing says otherwise.
+	localRegion = "us-east-1"
+)
+
+// aws loads the AWS configuration as the flags, the environment and the profile say.
+func (a *app) aws(ctx context.Context) (aws.Config, error) {
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = answerWithin
+		}).WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectWithin })),
+		config.WithLogger(logging.Nop{}), // what a person should know is in the errors
+	}
+	if a.profile != "" {
+		options = append(options, config.WithSharedConfigProfile(a.profile))
+	}
+	if a.region != "" {
+		options = append(options, config.WithRegion(a.region))
+	}
+	if a.endpoint != "" {
+		u, err := url.Parse(a.endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return aws.Config{}, usagef("--endpoint-url is %q: it must be a URL like http://localhost:8000", a.endpoint)
+		}
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return cfg, usagef("AWS configuration: %w", err)
+	}
+	return cfg, nil
+}
+
+// place fills in what a service client is told: the endpoint of the flag, and, for an endpoint on this machine, which
+// takes any, a region and credentials where there are none.
+func (a *app) place(endpoint **string, region *string, provider *aws.CredentialsProvider) {
+	if a.endpoint != "" {
+		*endpoint = aws.String(a.endpoint)
+	}
+	if !loopback(aws.ToString(*endpoint)) {
+		return
+	}
+	if *region == "" {
+		*region = localRegion
+	}
+	if a.profile == "" && os.Getenv("AWS_PROFILE") == "" && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
+		*provider = credentials.NewStaticCredentialsProvider("local", "local", "")
+	}
+}
+
+// loopback reports whether an endpoint is on this machine.
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// dynamoDB returns the client of the table.
+func (a *app) dynamoDB(ctx context.Context) (*dynamodb.Client, error) {
+	if a.table == "" {
+		return nil, usagef("which table? Use --table, or set PERDURE_TABLE")
+	}
+	cfg, err := a.aws(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client := dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
+	if client.Options().Region == "" {
+		return nil, usagef("which region? Use --region, or set AWS_REGION or the region of the profile")
+	}
+	return client, nil
+}
+
+// retention returns how long what is closed is kept. Nobody knows here what the functions were told, and what is kept
+// too long does less harm than what is gone too early.
+func (a *app) retention() (time.Duration, error) {
+	days := a.retentionDays
+	if text := os.Getenv("PERDURE_RETENTION_DAYS"); days < 0 && text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return 0, usagef("PERDURE_RETENTION_DAYS is %q: it must be a number of days", text)
+		}
+		days = n
+	}
+	if days <= 0 {
+		return dynamostore.KeepForever, nil
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
+}
+
+// open returns a client of the table.
+func (a *app) open(ctx context.Context) (*core.Client, error) {
+	store, err := a.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return core.NewClient(store, core.ClientOptions{})
+}
+
+// store returns the store in the table.
+func (a *app) store(ctx context.Context) (*dynamostore.Store, error) {
+	api, err := a.dynamoDB(ctx)
+	if err != nil {
+		return nil, err
+	}
+	retention, err := a.retention()
+	if err != nil {
+		return nil, err
+	}
+	// A store that keeps a list writes what the index of one holds; where there is no such index, that costs nothing.
+	options := dynamostore.Options{Retention: retention, List: true, Shards: 1}
+	store, err := dynamostore.New(api, a.table, options)
+	if err != nil {
+		return nil, err
+	}
+	if options.Shards, err = store.Shards(ctx); err != nil {
+		return nil, fmt.Errorf("open table %s: %w", a.table, err)
+	}
+	return dynamostore.New(api, a.table, options)
+}

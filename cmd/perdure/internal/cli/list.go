@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// pageJSON is what list prints with --json.
+type pageJSON struct {
+	Executions []record `json:"executions"`
+	Next       string   `json:"next,omitempty"` // for --after; none at the end of the list
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var status, task, after string
+	var limit int
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List root executions, newest first",
+		Long: `list prints root executions, newest first. It needs the list that the operator may switch on by the template's
+parameter ListIndex (docs/storage.md tells what that costs); single executions are shown by get and tree without it.`,
+		Example: `  perdure list
+  perdure list --status failed --task place_order --limit 20
+  perdure list --status failed --all --json | jq -r '.executions[].execution_id' | perdure redrive -`,
+	}
+	cmd.Flags().StringVar(&status, "status", "", "only those with this status: "+statusNames())
+	cmd.Flags().StringVar(&task, "task", "", "only those of this task")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many, from 1 to 1000")
+	cmd.Flags().StringVar(&after, "after", "", "go on behind the page that ended with this")
+	cmd.Flags().BoolVar(&all, "all", false, "read page after page to the end of the list")
+	a.completeFlag(cmd, "status", oneOf(statusWords()...))
+	a.completeFlag(cmd, "task", a.tasks)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if limit < 1 {
+			return usagef("--limit is %d: it must be from 1 to 1000", limit)
+		}
+		listing := core.Listing{Status: core.Status(status), TaskID: task, Limit: limit, After: after}
+		if _, _, err := listing.Resolve(); err != nil {
+			return err
+		}
+		client, err := a.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		page := pageJSON{Executions: []record{}}
+		var rows [][]cell
+		p := a.progress()
+		for {
+			found, err := client.List(cmd.Context(), listing)
+			if err != nil {
+				p.done()
+				return err
+			}
+			for _, e := range found.Executions {
+				page.Executions = append(page.Executions, describe(e, now))
+				rows = append(rows, listRow(e, now))
+			}
+			page.Next, listing.After = found.Next, found.Next
+			if !all && len(rows) >= limit || found.Next == "" {
+				break
+			}
+			if !all {
+				listing.Limit = limit - len(rows)
+			}
+			p.show("%s executions so far", number(len(rows)))
+		}
+		p.done()
+		if a.json {
+			return a.printJSON(page)
+		}
+		if len(rows) == 0 {
+			return a.line("no executions")
+		}
+		if err := a.printTable([]string{"EXECUTION", "TASK", "STATUS", "ATTEMPTS", "CREATED", "TOOK", "FAILURE"}, rows); err != nil {
+			return err
+		}
+		if page.Next != "" {
+			return a.line("there are more: --after %s", page.Next)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func listRow(e *core.Execution, now time.Time) []cell {
+	took := ""
+	if d, started := duration(e, now); started {
+		took = durationText(d)
+	}
+	return []cell{
+		text(e.ID), text(e.TaskID), statusCell(e.Status), text(attemptsText(e)), text(timeText(e.CreatedAt)), text(took),
+		{failureText(e.Failure), red},
+	}
+}
+
+func statusWords() []string {
+	var words []string
+	for _, s := range core.Statuses() {
+		words = append(words, string(s))
+	}
+	return words
+}
+
+func statusNames() string { return strings.Join(statusWords(), ", ") }

@@ -1,0 +1,182 @@
+// Package cli is the command line of perdure.
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perdure-dev/perdure/functions/handler"
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// app is one call of the command line: its streams and the flags that all commands share.
+type app struct {
+	Streams
+
+	table         string
+	function      string
+	profile       string
+	region        string
+	endpoint      string
+	retentionDays int
+	json          bool
+	color         string
+}
+
+// Main runs the command line and returns the exit code. When ctx ends, as on Ctrl-C, it ends what it started.
+func Main(ctx context.Context, args []string, streams Streams) int {
+	if streams.In != nil {
+		streams.In = &interruptible{ctx, streams.In}
+	}
+	a := &app{Streams: streams}
+	root := a.root() //nolint:contextcheck // the commands get theirs from ExecuteContext
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	exit, code := classify(err)
+	switch {
+	case err == nil || errors.Is(err, errQuiet):
+	case a.json:
+		body, _ := json.Marshal(map[string]handler.Error{"error": {Code: code, Message: oneLine(err)}}) // strings always become JSON
+		_, _ = fmt.Fprintln(a.Err, string(body))
+	default:
+		_, _ = fmt.Fprintln(a.Err, "perdure:", visible(oneLine(err)))
+	}
+	return exit
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "perdure",
+		Short: "Durable executions on AWS Lambda and DynamoDB: look at them, act on them, run them here",
+		Long: `perdure looks at executions and acts on them, straight in their DynamoDB table; runs an application on this
+machine; checks one on AWS and says what to fix; and writes new ones.
+
+The table is --table or PERDURE_TABLE. Region, credentials and endpoints are found as the AWS CLI finds them:
+--profile, --region, --endpoint-url, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL_LAMBDA.
+
+` + exitHelp,
+		Example: `  perdure init myapp && cd myapp && perdure run
+  perdure enqueue greet --input '"world"' --wait
+  perdure tree order-17
+  perdure doctor`,
+		Args:                       cobra.NoArgs,
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w: see %s --help", err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.table, "table", os.Getenv("PERDURE_TABLE"), "the DynamoDB table; default PERDURE_TABLE")
+	f.StringVar(&a.function, "function", os.Getenv("PERDURE_ENQUEUE_FUNCTION"), "the enqueue function's name or ARN; default PERDURE_ENQUEUE_FUNCTION")
+	f.StringVar(&a.profile, "profile", "", "the AWS profile")
+	f.StringVar(&a.region, "region", "", "the AWS region")
+	f.StringVar(&a.endpoint, "endpoint-url", "", "an endpoint for all AWS services, such as the one that perdure run prints")
+	f.BoolVar(&a.json, "json", false, "print JSON for scripts")
+	f.StringVar(&a.color, "color", "auto", "colours: auto (on a terminal, unless NO_COLOR is set), always or never")
+	for _, name := range []string{"table", "function"} {
+		f.Lookup(name).DefValue = "" // the help does not depend on the environment
+	}
+	a.completeFlag(root, "color", oneOf("auto", "always", "never"))
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		switch a.color {
+		case "auto", "always", "never":
+			return nil
+		}
+		return usagef("--color is %q: it must be auto, always or never", a.color)
+	}
+	for _, c := range []*cobra.Command{
+		a.getCommand(), a.treeCommand(), a.listCommand(), a.waitCommand(), a.cancelCommand(), a.wakeupCommand(), a.redriveCommand(),
+		a.enqueueCommand(), a.queuesCommand(), a.runCommand(), a.initCommand(), a.doctorCommand(),
+		a.versionCommand(),
+	} {
+		c.Args = usageArgs(c.Args)
+		root.AddCommand(c)
+	}
+	root.Args = usageArgs(func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			if alike := root.SuggestionsFor(args[0]); len(alike) > 0 {
+				return fmt.Errorf("there is no command %q, but %s", args[0], strings.Join(alike, " and "))
+			}
+			return fmt.Errorf("there is no command %q", args[0])
+		}
+		return nil
+	})
+	return root
+}
+
+// usageArgs makes wrong arguments an error of the command line.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check == nil {
+			check = cobra.NoArgs
+		}
+		if err := check(cmd, args); err != nil {
+			return usagef("%w: see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// oneID is the check of a command that takes an execution's id.
+func oneID(_ *cobra.Command, args []string) error {
+	if len(args) != 1 || args[0] == "" {
+		return errors.New("it takes one execution id")
+	}
+	return nil
+}
+
+// writerFlags adds the flags of commands that write to the table, by which their writes are as the functions' are.
+func (a *app) writerFlags(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&a.retentionDays, "retention-days", -1,
+		"days for which what this command closes is kept, 0 for ever; default PERDURE_RETENTION_DAYS, else for ever")
+	cmd.Flags().Lookup("retention-days").DefValue = ""
+}
+
+// printJSON prints a value as indented JSON.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// line prints one line.
+func (a *app) line(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.Out, format+"\n", args...)
+	return err
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  perdure version",
+		RunE: func(*cobra.Command, []string) error {
+			v := version()
+			if a.json {
+				return a.printJSON(v)
+			}
+			return a.line("perdure %s, %s", cmp.Or(v.Version, "(built from source)"), v.Go)
+		},
+	}
+}

@@ -1,0 +1,120 @@
+// Package scaffold writes new applications.
+package scaffold
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/template"
+)
+
+//go:embed all:app
+var app embed.FS
+
+// suffix is what files of the templates have behind their names, so that no tool takes them for what they will be.
+const suffix = ".tmpl"
+
+// Template returns the SAM template of a new application.
+func Template() []byte {
+	text, err := app.ReadFile("app/template.yaml")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return text
+}
+
+// App is what a new application is called.
+type App struct {
+	// Module is its module path.
+	Module string
+	// Version is the version of perdure that it is written for; empty for the latest.
+	Version string
+	// Replace is a folder with the source of perdure, to build with that; it goes before Version.
+	Replace string
+}
+
+// Name is the last part of the module's path.
+func (a App) Name() string { return a.Module[strings.LastIndexByte(a.Module, '/')+1:] }
+
+var modulePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*$`)
+
+// ErrModule means that a module path is none.
+var ErrModule = errors.New("module path must have letters, digits, '-', '_', '.' and '/'")
+
+// Write writes the application into a folder, which must not exist or be empty, and returns the names of its files.
+// When it fails, no file is left that it wrote.
+func Write(dir string, a App) (files []string, err error) {
+	if !modulePattern.MatchString(a.Module) {
+		return nil, fmt.Errorf("%q: %w", a.Module, ErrModule)
+	}
+	made, err := emptyFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, name := range files {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+		_ = os.Remove(filepath.Join(dir, "tasks"))
+		if made {
+			_ = os.Remove(dir)
+		}
+	}()
+	err = fs.WalkDir(app, "app", func(path string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(strings.TrimPrefix(path, "app"), "/")
+		if err != nil || name == "" {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(dir, name), 0o750)
+		}
+		text, err := render(path, a)
+		if err != nil {
+			return err
+		}
+		name = strings.TrimSuffix(name, suffix)
+		if name == "gitignore" {
+			name = ".gitignore"
+		}
+		files = append(files, name)
+		return os.WriteFile(filepath.Join(dir, name), text, 0o600)
+	})
+	return files, err
+}
+
+func render(path string, a App) ([]byte, error) {
+	text, err := app.ReadFile(path)
+	if err != nil || !strings.HasSuffix(path, suffix) {
+		return text, err
+	}
+	t, err := template.New(path).Parse(string(text))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, a)
+	return bytes.TrimLeft(b.Bytes(), "\n"), err
+}
+
+// emptyFolder makes sure that there is an empty folder, and reports whether it made it.
+func emptyFolder(dir string) (made bool, err error) {
+	there, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, os.MkdirAll(dir, 0o750)
+	case err != nil:
+		return false, err
+	case len(there) > 0:
+		return false, fmt.Errorf("folder %s is not empty: name a new one", dir)
+	}
+	return false, nil
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/perdure-dev/perdure/localtest/stack"
+)
+
+// One clear line for whatever is wrong, and nothing half written.
+func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
+	t.Parallel()
+	w := start(t, stack.Options{NoSchedules: true})
+	done(t, w.env, "enqueue", "count_words", "--input", `"x"`, "--id", "there", "--delay", "1h")
+	done(t, w.env, "enqueue", "await_payment", "--input", `"order 1"`)
+	broken := filepath.Join(t.TempDir(), "broken.jsonl")
+	if err := os.WriteFile(broken, []byte("\"a\"\n{\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large, long := filepath.Join(t.TempDir(), "large"), filepath.Join(t.TempDir(), "long")
+	for name, size := range map[string]int{large: 7_000_000, long: 20_000_000} {
+		if err := os.WriteFile(name, []byte(`"`+strings.Repeat("x", size)+`"`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	noTable := []string{"PERDURE_TABLE=nowhere"}
+	down := []string{"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1"}
+	before := w.Meter.Total().Write
+	for _, test := range []struct {
+		args string
+		env  []string
+		exit int
+		says string
+	}{
+		{"frobnicate", nil, 2, `there is no command "frobnicate"`},
+		{"lst", nil, 2, `there is no command "lst", but get and list`},
+		{"get esc\x1b[31mred", nil, 6, `get execution esc\x1b[31mred: execution not found`}, // a terminal would obey it
+		{"get", nil, 2, "it takes one execution id"},
+		{"get there --colour", nil, 2, "unknown flag: --colour"},
+		{"get there --color blue", nil, 2, `--color is "blue"`},
+		{"get there --endpoint-url localhost:8000", nil, 2, "it must be a URL"},
+		{"get there --profile nobody", nil, 2, "nobody"},
+		{"get nobody", nil, 6, "get execution nobody: execution not found"},
+		{"get there", noTable, 1, "table not found: nowhere in us-east-1"},
+		{"get there", []string{"PERDURE_TABLE="}, 2, "which table?"},
+		{"get there", down, 1, "DynamoDB does not answer for table"},
+		{"get there", []string{"AWS_ENDPOINT_URL_DYNAMODB=", "AWS_REGION="}, 2, "which region?"},
+		{"get there", []string{"PERDURE_RETENTION_DAYS=ever"}, 2, "PERDURE_RETENTION_DAYS"},
+		{"get there --output", nil, 7, "execution there is ready"},
+		{"tree nobody", nil, 6, "execution not found"},
+		{"tree there --depth -1", nil, 2, "neither may be negative"},
+		{"list", nil, 1, "deploy with the parameter ListIndex"},
+		{"list --status odd", nil, 2, `Status "odd" is none of`},
+		{"list --limit 0", nil, 2, "--limit is 0"},
+		{"list --after junk", nil, 2, `After "junk" is not the Next of a page`},
+		{"wait nobody", nil, 6, "execution not found"},
+		{"wait there --timeout -1s", nil, 2, "must not be negative"},
+		{"wait there --timeout 10ms", nil, 7, "--timeout is over"},
+		{"wait there", down, 1, "DynamoDB does not answer"},
+		{"cancel nobody", nil, 6, "execution not found"},
+		{"cancel a b", nil, 2, "it takes one execution id"},
+		{"wakeup await_payment k", nil, 2, "--output or --failure, one of them"},
+		{"wakeup await_payment k --output x", nil, 2, "--output is no JSON"},
+		{"wakeup await_payment k --output @nowhere", nil, 2, "no such file"},
+		{"wakeup await_payment k --output 1", nil, 2, "output of task await_payment"}, // the function knows the type
+		{"wakeup a/b k --output 1 --function=", nil, 2, `task id "a/b"`},
+		{"wakeup pay k --output 1 --function nothing", nil, 1, "there is no function nothing"},
+		{"redrive", nil, 2, "redrive what?"},
+		{"redrive nobody", nil, 6, "execution not found"},
+		{"redrive there", nil, 1, "redrive not allowed"},
+		{"redrive there --status failed", nil, 2, "ids or a filter, not both"},
+		{"redrive --status completed", nil, 2, `--status is "completed"`},
+		{"redrive --status failed --since soon", nil, 2, `--since is "soon"`},
+		{"redrive --status failed", nil, 1, "deploy with the parameter ListIndex"},
+		{"enqueue", nil, 2, "it takes one task"},
+		{"enqueue count_words --input x", nil, 2, "--input is no JSON"},
+		{"enqueue count_words --input 1", nil, 2, "input of task count_words"},
+		{"enqueue nothing --input 1", nil, 2, `unknown task "nothing"`},
+		{"enqueue count_words --input 1 --function=", nil, 2, "which enqueue function?"},
+		{"enqueue count_words --input 1", down, 1, "invoke function enqueue"},
+		{"enqueue count_words --input \"x\" --id there", nil, 1, "already exists"},
+		{"enqueue count_words --input 1 --direct", nil, 2, "--direct needs --timeout"},
+		{"enqueue count_words --input 1 --direct --timeout 1s --max-attempts 2000", nil, 2, "MaxAttempts is 2000"},
+		{"enqueue await_payment --input 1 --direct --timeout 1s --sleeping", nil, 2, "is its key"},
+		{"enqueue await_payment --input \"order 1\" --direct --timeout 1s --sleeping", nil, 1, "already exists"},
+		{"enqueue count_words --start-at noon", nil, 2, `--start-at is "noon"`},
+		{"enqueue count_words --each nowhere", nil, 2, "no such file"},
+		{"enqueue count_words --each " + long, nil, 2, "line 1 has over 16777216 bytes: nothing was enqueued"},
+		{"enqueue count_words --each /dev/null", nil, 0, "there are no lines: nothing was enqueued"},
+		{"enqueue count_words --input @" + large, nil, 2, "over Lambda's limit of 6 MB"},
+		{"enqueue count_words --input 1", []string{"AWS_ENDPOINT_URL_LAMBDA=", "AWS_REGION=us-east-1"}, 1, "no credentials for function enqueue"},
+		{"enqueue count_words --each " + broken, nil, 2, "line 2 is no JSON: nothing was enqueued"},
+		{"enqueue count_words --each " + broken + " --wait", nil, 2, "--each does not go with"},
+		{"enqueue count_words --key-prefix x", nil, 2, "--key-prefix is for --each"},
+		{"doctor", []string{"PERDURE_TABLE="}, 2, "which table?"},
+		{"doctor", noTable, 1, "table not found"},
+		{"doctor", down, 1, "describe table"},
+		{"queues", noTable, 1, "table not found"},
+		{"queues x", nil, 2, "unknown command"},
+		{"version x", nil, 2, "unknown command"},
+	} {
+		args := strings.Fields(strings.ReplaceAll(test.args, "\"order 1\"", "\"order\x001\""))
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "\x00", " ")
+		}
+		t.Run(test.args, func(t *testing.T) {
+			o := perdure(t, append(w.env[:len(w.env):len(w.env)], test.env...), args...)
+			if o.exit != test.exit || o.stdout != "" || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, test.says) ||
+				!strings.HasPrefix(o.stderr, "perdure: ") {
+				t.Errorf("exit code %d, want %d and one line that says %q\n%s%s", o.exit, test.exit, test.says, o.stdout, o.stderr)
+			}
+		})
+	}
+	if written := w.Meter.Total().Write - before; written > 3 {
+		// A put of an id that is taken is refused, which is billed: by the function, and twice directly.
+		t.Errorf("%v write units were consumed", written)
+	}
+}
+
+func TestErrorsAreJSONForScripts(t *testing.T) {
+	t.Parallel()
+	w := start(t, stack.Options{NoSchedules: true})
+	o := perdure(t, w.env, "get", "nobody", "--json")
+	var got struct {
+		Error struct{ Code, Message string }
+	}
+	if err := json.Unmarshal([]byte(o.stderr), &got); err != nil || got.Error.Code != "not_found" || o.exit != 6 || o.stdout != "" {
+		t.Errorf("exit code %d, error %v, %+v", o.exit, err, got)
+	}
+}
+
+func TestEveryCommandHasHelpWithExamples(t *testing.T) {
+	t.Parallel()
+	help := done(t, nil, "--help")
+	_, list, _ := strings.Cut(help, "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	commands := 0
+	for line := range strings.Lines(list) {
+		name := strings.Fields(line)[0]
+		if name == "help" || name == "completion" {
+			continue
+		}
+		commands++
+		if text := done(t, nil, name, "--help"); !strings.Contains(text, "Examples:\n  perdure "+name) {
+			t.Errorf("%s has no example:\n%s", name, text)
+		}
+	}
+	if commands < 9 {
+		t.Errorf("%d commands:\n%s", commands, list)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if !strings.Contains(done(t, nil, "completion", shell), "perdure") {
+			t.Errorf("no completion for %s", shell)
+		}
+	}
+}

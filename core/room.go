@@ -1,0 +1,137 @@
+package core
+
+import "context"
+
+// payloads is what the attempts under way have in memory: inputs that are loaded, outputs that are not written yet. What
+// an attempt will take is not known before it is claimed, so it is taken to be what others took.
+type payloads struct {
+	held    float64 // bytes
+	holders int     // attempts that have told what they take
+	usual   float64 // bytes of an attempt: a mean in which the last ones weigh most
+}
+
+const (
+	// firstPayload is what the first attempts are taken to need, until it is known.
+	firstPayload = 64 << 10
+	// leastPayload is what any attempt is taken to need.
+	leastPayload = 1 << 10
+)
+
+// see takes what an attempt needs into account for those to come.
+func (p *payloads) see(bytes float64) { p.usual += (max(bytes, leastPayload) - p.usual) / 16 }
+
+// holding is what one attempt has in memory.
+type holding struct {
+	x     *Executor
+	bytes float64
+	told  bool
+}
+
+// add notes that the attempt has further bytes in memory.
+func (h *holding) add(bytes int) {
+	h.x.mu.Lock()
+	defer h.x.mu.Unlock()
+	p := &h.x.payloads
+	if !h.told {
+		h.told = true
+		p.holders++
+		p.see(float64(bytes))
+	}
+	h.bytes += float64(bytes)
+	p.held += float64(bytes)
+	h.x.feed()
+}
+
+// end notes that the attempt has nothing in memory any more.
+func (h *holding) end() {
+	if !h.told {
+		return
+	}
+	h.x.mu.Lock()
+	defer h.x.mu.Unlock()
+	p := &h.x.payloads
+	p.held -= h.bytes
+	p.holders--
+	p.see(h.bytes)
+}
+
+// reserve takes room for at most n attempts and returns for how many.
+func (x *Executor) reserve(n int) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n = min(n, x.room())
+	x.free -= n
+	return n
+}
+
+// release gives back the room of an attempt that ended: to a child that waits for it, else to the loop that starts
+// attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
+// end soon, when nothing is under way any more.
+func (x *Executor) release(ctx context.Context) {
+	if x.startPatient(context.WithoutCancel(ctx)) {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.free++
+	x.feed()
+	if x.brief && x.free == x.cfg.Concurrency {
+		x.signal()
+	}
+}
+
+// feed tells the loop that starts attempts, when it waits for room, that there is some. The caller holds x.mu.
+func (x *Executor) feed() {
+	if x.hungry && x.roomy() {
+		x.hungry = false
+		x.signal()
+	}
+}
+
+// room returns how many attempts may be started: as many as are free, and as the payloads leave room for, if they are
+// of the usual size; one in any case when none is under way. The caller holds x.mu.
+func (x *Executor) room() int {
+	busy := x.cfg.Concurrency - x.free
+	expected := x.payloads.held + float64(busy-x.payloads.holders)*x.payloads.usual
+	left := int((float64(x.cfg.MaxPayload) - expected) / x.payloads.usual)
+	if busy == 0 {
+		left = max(1, left)
+	}
+	return max(0, min(x.free, left))
+}
+
+// roomy reports whether there is room for as many attempts as a look at the queue is worth. The caller holds x.mu.
+func (x *Executor) roomy() bool {
+	most := min(x.cfg.Concurrency, int(float64(x.cfg.MaxPayload)/x.payloads.usual))
+	return x.room() >= max(1, most/4)
+}
+
+// hasRoomFor reports whether n attempts could start at once.
+func (x *Executor) hasRoomFor(n int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return n <= x.room()
+}
+
+// signal wakes the loop that starts attempts.
+func (x *Executor) signal() {
+	select {
+	case x.changed <- struct{}{}:
+	default:
+	}
+}
+
+// waitsForRoom reports whether there is too little room for a look at the queue, and asks to be told when there is.
+func (x *Executor) waitsForRoom() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.hungry = !x.roomy()
+	return x.hungry
+}
+
+// busy returns how many attempts are under way.
+func (x *Executor) busy() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.cfg.Concurrency - x.free
+}

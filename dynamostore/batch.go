@@ -1,0 +1,285 @@
+package dynamostore
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// Most of what a write costs its client's processor is the request around it. So writes that would wait for others go
+// together, as statements of a batch, each with its own condition: units and outcomes are those of the writes alone. A
+// batch is a short cut and nothing else. Whatever in it did not plainly succeed is written again by itself, and
+// recognises by its nonce what the batch has written.
+
+const (
+	// aloneAtOnce is how many requests a store has under way before further writes wait and are gathered.
+	aloneAtOnce = 8
+	// batchStatements is how many statements a batch has at most (AWS documentation, BatchExecuteStatement).
+	batchStatements = 25
+	// statementBytes is the length of the longest statement (AWS documentation, "Service, account, and table quotas",
+	// PartiQL statement length).
+	statementBytes = 8192
+	// batchWithin bounds a batch, all tries included; who waits for it then writes by itself.
+	batchWithin = 15 * time.Second
+)
+
+// batchAPI is what an API has that can write in batches. One that cannot is written to by single requests.
+type batchAPI interface {
+	BatchExecuteStatement(context.Context, *dynamodb.BatchExecuteStatementInput, ...func(*dynamodb.Options)) (*dynamodb.BatchExecuteStatementOutput, error)
+}
+
+// statement is a write of one item as PartiQL has it.
+type statement struct {
+	id         string
+	text       string
+	parameters []types.AttributeValue
+	units      int // what the write is billed at, for a DynamoDB that does not tell
+	turn       chan turn
+}
+
+// turn is what becomes of a statement that waited.
+type turn int
+
+const (
+	written  turn = iota
+	goAlone       // it is to be written by itself, and has room for that
+	notPlain      // it may be written or not
+)
+
+// batcher gathers the writes that wait.
+type batcher struct {
+	api    batchAPI
+	report func(Usage) // nil for nobody
+	refuse func(error) // is told once why there are no batches
+
+	mu      sync.Mutex
+	flying  int
+	waiting []*statement
+	off     bool
+}
+
+// write writes a statement, together with others when as many requests are under way as may be; alone does the same
+// write by itself. The error is alone's.
+func (b *batcher) write(ctx context.Context, st *statement, alone func() error) error {
+	switch b.enter(st) {
+	case goAlone:
+		defer b.leave(ctx)
+		return alone()
+	case notPlain:
+		return alone()
+	case written:
+	}
+	select {
+	case t := <-st.turn:
+		switch t {
+		case written:
+			return nil
+		case goAlone:
+			defer b.leave(ctx)
+		case notPlain:
+		}
+		return alone()
+	case <-ctx.Done():
+		b.withdraw(ctx, st)
+		return alone() // which says that the outcome is unknown
+	}
+}
+
+// enter gives a statement room for a request of its own, or makes it wait; notPlain is for one that cannot.
+func (b *batcher) enter(st *statement) turn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.off || st == nil || len(st.text) > statementBytes:
+		return notPlain
+	case b.flying < aloneAtOnce:
+		b.flying++
+		return goAlone
+	}
+	st.turn = make(chan turn, 1)
+	b.waiting = append(b.waiting, st)
+	return written // in its time
+}
+
+// withdraw takes a statement back that nobody waits for any more.
+func (b *batcher) withdraw(ctx context.Context, st *statement) {
+	b.mu.Lock()
+	i := slices.Index(b.waiting, st)
+	if i >= 0 {
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+	}
+	b.mu.Unlock()
+	if i >= 0 {
+		return
+	}
+	select {
+	case t := <-st.turn: // it was given room just now
+		if t == goAlone {
+			b.leave(ctx)
+		}
+	default:
+	}
+}
+
+// leave gives the room of a request on, to what waits.
+func (b *batcher) leave(ctx context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	batch := b.take()
+	switch len(batch) {
+	case 0:
+		b.flying--
+	case 1:
+		batch[0].turn <- goAlone
+	default:
+		go b.send(context.WithoutCancel(ctx), batch)
+	}
+}
+
+// take takes the statements of the next batch out of those that wait, each about another item. The caller holds b.mu.
+func (b *batcher) take() []*statement {
+	var batch []*statement
+	ids := map[string]bool{}
+	b.waiting = slices.DeleteFunc(b.waiting, func(st *statement) bool {
+		if len(batch) == batchStatements || ids[st.id] {
+			return false
+		}
+		ids[st.id] = true
+		batch = append(batch, st)
+		return true
+	})
+	return batch
+}
+
+// send writes a batch. No caller's context may end it: others wait for it as well.
+func (b *batcher) send(ctx context.Context, batch []*statement) {
+	ctx, cancel := context.WithTimeout(ctx, batchWithin)
+	defer cancel()
+	in := &dynamodb.BatchExecuteStatementInput{Statements: make([]types.BatchStatementRequest, len(batch))}
+	for i, st := range batch {
+		in.Statements[i] = types.BatchStatementRequest{Statement: aws.String(st.text), Parameters: st.parameters}
+	}
+	if b.report != nil {
+		in.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
+	}
+	var t tries
+	out, err := b.api.BatchExecuteStatement(ctx, in, t.counted(nil)...)
+	if err != nil {
+		out = &dynamodb.BatchExecuteStatementOutput{}
+		if definite(err) {
+			b.stop(err)
+		}
+	}
+	b.tell(batch, out, t.throttled, err)
+	b.leave(ctx)
+	for i, st := range batch {
+		if i < len(out.Responses) && out.Responses[i].Error == nil {
+			st.turn <- written
+		} else {
+			st.turn <- notPlain
+		}
+	}
+}
+
+// stop ends batches: DynamoDB takes none from this client.
+func (b *batcher) stop(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.off {
+		b.off = true
+		b.refuse(err)
+	}
+	for _, st := range b.waiting {
+		st.turn <- notPlain
+	}
+	b.waiting = nil
+}
+
+// tell reports what each of a batch's statements consumed; tries of the whole batch that were throttled count for the
+// first of them.
+func (b *batcher) tell(batch []*statement, out *dynamodb.BatchExecuteStatementOutput, throttled int, err error) {
+	if b.report == nil {
+		return
+	}
+	for i, st := range batch {
+		u := Usage{Operation: "BatchExecuteStatement", ID: st.id, Part: i > 0, Throttled: throttled, Err: err}
+		throttled = 0
+		var refused *types.BatchStatementError
+		if i < len(out.Responses) {
+			refused = out.Responses[i].Error
+		}
+		switch {
+		case err != nil:
+		case refused != nil:
+			u.ConditionFailed = refused.Code == types.BatchStatementErrorCodeEnumConditionalCheckFailed ||
+				refused.Code == types.BatchStatementErrorCodeEnumDuplicateItem
+			if u.ConditionFailed {
+				u.Write = 1 // a record stays within a unit
+			}
+			switch refused.Code { //nolint:exhaustive // all others are no throttling
+			case types.BatchStatementErrorCodeEnumThrottlingError, types.BatchStatementErrorCodeEnumRequestLimitExceeded,
+				types.BatchStatementErrorCodeEnumProvisionedThroughputExceeded:
+				u.Throttled++
+			}
+		case i < len(out.ConsumedCapacity):
+			u.add(&u.Write, &out.ConsumedCapacity[i])
+		default: // DynamoDB Local does not tell
+			u.Write = float64(st.units)
+		}
+		b.report(u)
+	}
+}
+
+// insertStatement is putNew as a statement.
+//
+//	input:     the item of a new record
+//	condition: there is none with its id
+//	outcome:   the item
+func insertStatement(table string, it item) *statement {
+	st := &statement{id: partition(it), units: putUnits(it), parameters: make([]types.AttributeValue, 0, len(it))}
+	names := slices.Sorted(maps.Keys(it))
+	for i, name := range names {
+		st.parameters = append(st.parameters, it[name])
+		names[i] = "'" + name + "': ?"
+	}
+	st.text = `INSERT INTO "` + table + `" VALUE {` + strings.Join(names, ", ") + "}"
+	return st
+}
+
+// differenceStatement is the write primitive as a statement: see difference. It is nil for a record that has a family,
+// whose counted set others add to meanwhile, and for one whose units are not known.
+//
+//	input:     the items before and after a transition, what the change is billed at
+//	condition: the stored revision is before's
+//	outcome:   the attributes that differ are as after has them; the change is billed
+func differenceStatement(table string, u core.Update, before, after item, billed, alone int) *statement {
+	if u.Before.Family != nil || u.After.Family != nil || u.Before.WriteUnits == 0 {
+		return nil
+	}
+	st := &statement{id: u.After.ID, units: alone}
+	assigned, removed := changes(before, after)
+	var b strings.Builder
+	b.WriteString(`UPDATE "` + table + `"`)
+	for _, name := range assigned {
+		b.WriteString(` SET "` + name + `" = ?`)
+		st.parameters = append(st.parameters, after[name])
+	}
+	b.WriteString(` SET "` + aUnits + `" = ?`)
+	st.parameters = append(st.parameters, number(int64(u.Before.WriteUnits+billed)))
+	for _, name := range removed {
+		b.WriteString(` REMOVE "` + name + `"`)
+	}
+	b.WriteString(` WHERE "` + keyPK + `" = ? AND "` + keySK + `" = ? AND "` + aRev + `" = ?`)
+	st.parameters = append(st.parameters, text(u.After.ID), text(sortExecution), before[aRev])
+	st.text = b.String()
+	return st
+}

@@ -1,0 +1,71 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// What one transaction holds at most (AWS documentation, TransactWriteItems: 100 actions, 4 MB together), less
+// what is left to the caller's own entries.
+const (
+	transactEntries = 90
+	transactBytes   = 3 << 20
+)
+
+// EnqueueTx enqueues a task within a transaction of the caller's: it returns the entries that put the execution into
+// the store's table, for the caller's own TransactWriteItems request, and the handle of the execution, which exists
+// once that request has succeeded, together with all else that it wrote, or not at all. The entries cost twice what
+// an enqueue costs; the table may be another than that of the caller's items, in the same account and region.
+//
+// Where the request fails because an entry's condition does, its TransactionCanceledException gives the reason
+// ConditionalCheckFailed at the entry's place: for the execution, whose entry is the last, that means that its id,
+// key or unique key is taken; a key (EnqueueOptions.Key) is not compared with an earlier one's input here.
+//
+// An error means that nothing was written but, perhaps, the store's own settings. It matches core.ErrTooLarge when the
+// input takes more than 3 MB, compressed: such an input does not fit a transaction.
+func EnqueueTx[In, Out any](
+	ctx context.Context, s *Store, c *core.Client, t *core.Task[In, Out], in In, opts core.EnqueueOptions,
+) (*core.Handle[Out], []types.TransactWriteItem, error) {
+	e, err := t.Prepare(c, in, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := s.transact(ctx, e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("enqueue task %s in a transaction: %w", e.TaskID, err)
+	}
+	return t.HandleOf(c, e.ID), entries, nil
+}
+
+// transact returns the entries that put a new record, behind its parts.
+func (s *Store) transact(ctx context.Context, e *core.Execution) ([]types.TransactWriteItem, error) {
+	if err := s.announceShards(ctx); err != nil {
+		return nil, err
+	}
+	placed, parts := s.place(e, nil)
+	size := 0
+	entries := make([]types.TransactWriteItem, 0, len(parts)+1)
+	for _, p := range parts {
+		size += len(p.data)
+		entries = append(entries, types.TransactWriteItem{Put: &types.Put{
+			TableName: aws.String(s.table), Item: s.partItem(e, p),
+			ConditionExpression:      aws.String("attribute_not_exists(#pk)"),
+			ExpressionAttributeNames: map[string]string{"#pk": keyPK},
+		}})
+	}
+	if size > transactBytes || len(entries) >= transactEntries {
+		return nil, fmt.Errorf("%w: the input takes %d bytes in %d parts, the limit in a transaction is %d in %d: enqueue it after the transaction, with a key",
+			core.ErrTooLarge, size, len(entries), transactBytes, transactEntries)
+	}
+	billed := s.partUnits(e, parts)
+	put := s.putNew(e, placed, 2*billed+putUnits(s.encode(placed))) // a transaction doubles all of it
+	return append(entries, types.TransactWriteItem{Put: &types.Put{
+		TableName: put.TableName, Item: put.Item, ConditionExpression: put.ConditionExpression,
+		ExpressionAttributeNames: put.ExpressionAttributeNames, ExpressionAttributeValues: put.ExpressionAttributeValues,
+	}}), nil
+}

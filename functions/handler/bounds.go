@@ -1,0 +1,41 @@
+package handler
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// Bounds of a request, checked before it is parsed. Lambda's own limit is 6 MB.
+const (
+	maxRequest = 2 << 20 // bytes: the largest input (core.Limits), and as much for escapes in it
+	maxDepth   = 128     // of arrays and objects within each other, the request itself included
+	maxID      = 255     // bytes of an execution's id; a derived one has less than 100
+)
+
+// checkBounds refuses a request that is too large or nested too deep. The error matches core.ErrTooLarge or
+// core.ErrInvalid.
+func checkBounds(event json.RawMessage) error {
+	if len(event) > maxRequest {
+		return fmt.Errorf("%w: the request has %d bytes, the limit is %d: keep large values elsewhere and pass a reference",
+			core.ErrTooLarge, len(event), maxRequest)
+	}
+	depth := 0
+	for i, text := 0, false; i < len(event); i++ {
+		switch c := event[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '[' || c == '{':
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("%w request: it is nested %d deep, the limit is %d", core.ErrInvalid, depth, maxDepth)
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return nil
+}

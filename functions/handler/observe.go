@@ -1,0 +1,65 @@
+package handler
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/functions/metrics"
+)
+
+// metricsEvery is how often an invocation that takes long writes its metrics.
+const metricsEvery = time.Minute
+
+// newMetrics returns what gathers the metrics of the function that this process is.
+func newMetrics(config Config) *metrics.Gatherer {
+	return metrics.New(os.Stdout, metrics.Options{Table: config.Table, Level: config.LogLevel.String()})
+}
+
+// observer returns the observer of an engine or a client.
+func (a *App) observer() core.Observer {
+	if a.metrics == nil {
+		return a.Options.Observer
+	}
+	return core.Observers(a.metrics.Observer(), a.Options.Observer)
+}
+
+// observing makes what is observed in an invocation be written from time to time. The invocation calls end before it
+// returns, which has the rest of it written and sent.
+func (a *App) observing(ctx context.Context) (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(metricsEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				a.flushMetrics(ctx)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		a.flushMetrics(ctx)
+		if a.Options.Flush == nil {
+			return
+		}
+		if err := a.Options.Flush(ctx); err != nil {
+			a.log().WarnContext(ctx, "what was observed is not sent", "error", err)
+		}
+	}
+}
+
+func (a *App) flushMetrics(ctx context.Context) {
+	if a.metrics == nil {
+		return
+	}
+	if err := a.metrics.Flush(); err != nil {
+		a.log().WarnContext(ctx, "metrics are not written", "error", err)
+	}
+}
