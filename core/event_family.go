@@ -197,8 +197,8 @@ func (ev PostponeCheck) apply(e *Execution, _ time.Time) string {
 }
 
 // CountChildren adds units of finished children to the parent's set, or the finalize task. A union that
-// completes the set makes the parent due at once. A store may write any other union without raising the
-// revision, since it conflicts with nothing.
+// completes the set makes the parent due at once; one that adds nothing is refused. A store may write any other
+// union without raising the revision, since it conflicts with nothing.
 type CountChildren struct {
 	Units    []int
 	Finalize bool
@@ -208,19 +208,21 @@ func (CountChildren) name() string   { return "count_children" }
 func (CountChildren) from() []Status { return waiting() }
 
 func (ev CountChildren) apply(e *Execution, now time.Time) string {
-	complete := e.AllCounted()
-	if e.Family.Sequential && len(ev.Units) > 0 {
-		if e.Family.StepDone || !slices.Contains(ev.Units, e.Family.Step) {
-			return "that is known"
+	f, complete, known := e.Family, e.AllCounted(), true
+	if f.Sequential {
+		if !f.StepDone && slices.Contains(ev.Units, f.Step) {
+			f.StepDone, known = true, false
 		}
-		e.Family.StepDone = true
-	} else {
-		e.Family.Counted = addUnits(e.Family.Counted, ev.Units)
+	} else if union := addUnits(f.Counted, ev.Units); len(union) > len(f.Counted) {
+		f.Counted, known = union, false
 	}
-	if ev.Finalize && e.Family.FinalizeTaskID != "" {
-		e.Family.FinalizeCounted = true
+	if ev.Finalize && f.FinalizeTaskID != "" && !f.FinalizeCounted {
+		f.FinalizeCounted, known = true, false
 	}
-	if !complete && e.AllCounted() && e.Family.Processing == ProcessingIdle {
+	if known {
+		return "that is known"
+	}
+	if !complete && e.AllCounted() && f.Processing == ProcessingIdle {
 		e.entry(QueueParent, now)
 	}
 	return ""

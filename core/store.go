@@ -65,8 +65,8 @@ type Store interface {
 	// FinalizeIndex first for the finalize execution. It reads consistently.
 	CheckSpawn(ctx context.Context, parent *Execution) ([]int, error)
 
-	// CountFinished adds finished children to the sets of their parents. Doing so again changes nothing. The
-	// results are in the order of the counts.
+	// CountFinished adds finished children to the sets of their parents. Doing so again changes nothing, and those
+	// that a family does not have count for nothing. The results are in the order of the counts.
 	CountFinished(ctx context.Context, now time.Time, counts []Count) []CountResult
 
 	// MarkClosable takes finished executions from queue finished: it counts each on its parent, then applies
@@ -97,7 +97,8 @@ type Store interface {
 
 	// Children returns the children of each parent, in order of their index: those made from its family, and
 	// those that somebody inserted with it as their parent under ids of their own. The finalize execution
-	// comes last. Committed children that do not exist yet are left out.
+	// comes last. Of those with one index the committed one comes first. Committed children that do not exist yet are
+	// left out.
 	Children(ctx context.Context, parentIDs []string) ([][]*Execution, error)
 
 	// UpdateChildren applies an event to those children of a parent that are finished, or are not, and returns

@@ -68,6 +68,10 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 			}
 		}
 	}
+	c.Indexes = slices.DeleteFunc(c.Indexes, func(index int) bool { return index >= size })
+	if len(c.Indexes) == 0 {
+		return s.getParent(ctx, c.ParentID)
+	}
 	units := c.Indexes
 	if size > core.CountDirect {
 		var err error
@@ -129,13 +133,6 @@ func (s *Store) complete(ctx context.Context, now time.Time, parent *core.Execut
 	last := parent
 	after, err := s.decide(ctx, parent, now, func(e *core.Execution) core.Event {
 		last = e
-		known := !finalize || e.Family != nil && e.Family.FinalizeCounted
-		for _, unit := range units {
-			known = known && e.Family != nil && slices.Contains(e.Family.Counted, unit)
-		}
-		if known && e.Family != nil || e.Status.Finished() {
-			return nil
-		}
 		return core.CountChildren{Units: units, Finalize: finalize}
 	})
 	switch {

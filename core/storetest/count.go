@@ -18,6 +18,7 @@ func countTests() []test {
 		{"the last count leaves a parent to the executor that holds it", countOnHeld},
 		{"counting before the children are known to exist makes the parent due early", countBeforeSpawned},
 		{"counting the finalize execution makes the parent due", countFinalize},
+		{"counting what a family does not have changes nothing", countStrangers},
 		{"only parents that are due are claimed", claimDueParents},
 	}
 	for _, size := range []int{1, core.CountDirect, core.CountDirect + 1, 600} {
@@ -191,6 +192,18 @@ func countFinalize(s *suite) {
 	}
 	s.same(got, s.count("parent", 0, core.FinalizeIndex))
 	s.ids(s.swept(1, func() (core.Swept, error) { return s.claimParents(at(5), 10) }), "parent")
+}
+
+func countStrangers(s *suite) {
+	for _, parent := range []*core.Execution{s.waiting("small", 2), s.waiting("large", 300), s.processing("held", at(100))} {
+		s.insert(parent)
+		size := parent.Family.Size
+		for _, strangers := range [][]int{{core.FinalizeIndex}, {size}, {core.FinalizeIndex, size, size + 1}} {
+			s.same(parent, s.count(parent.ID, size, strangers...))
+			s.same(parent, s.count(parent.ID, 0, strangers...))
+			s.stored(parent)
+		}
+	}
 }
 
 func claimDueParents(s *suite) {
