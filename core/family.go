@@ -2,12 +2,14 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,6 +156,17 @@ func (e *Execution) openIndexes() []int {
 type Reader interface {
 	Get(ctx context.Context, ids []string, filter Filter) ([]*Execution, error)
 	Load(ctx context.Context, payloads ...*Payload) error
+}
+
+// CompareChildren sorts the children of one parent by their index, the finalize execution last.
+func CompareChildren(a, b *Execution) int {
+	place := func(e *Execution) int {
+		if e.Parent.Index == FinalizeIndex {
+			return math.MaxInt
+		}
+		return e.Parent.Index
+	}
+	return cmp.Compare(place(a), place(b))
 }
 
 // ReadChildren reads a parent's committed children at the given indexes, in that order; nil stands for one that

@@ -175,24 +175,13 @@ func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Exe
 			if err != nil {
 				return nil, err
 			}
-			children = append(children, committed...)
+			children = append(committed, children...)
 		}
 		children = slices.DeleteFunc(children, func(e *core.Execution) bool { return e == nil })
-		slices.SortStableFunc(children, compareChildren)
+		slices.SortStableFunc(children, core.CompareChildren)
 		out[i] = children
 	}
 	return out, nil
-}
-
-// compareChildren sorts by index, the finalize execution last.
-func compareChildren(a, b *core.Execution) int {
-	place := func(e *core.Execution) int {
-		if e.Parent.Index == core.FinalizeIndex {
-			return 1 << 30
-		}
-		return e.Parent.Index
-	}
-	return place(a) - place(b)
 }
 
 // pointers returns the keys of the pointers to children that were to be inserted under ids of their own.

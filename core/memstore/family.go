@@ -1,9 +1,7 @@
 package memstore
 
 import (
-	"cmp"
 	"context"
-	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -164,13 +162,6 @@ func (s *Store) children(ctx context.Context, parentID string) ([]*core.Executio
 		return nil, err
 	}
 	children = slices.DeleteFunc(append(children, others...), func(e *core.Execution) bool { return e == nil })
-	slices.SortStableFunc(children, func(a, b *core.Execution) int { return cmp.Compare(place(a), place(b)) })
+	slices.SortStableFunc(children, core.CompareChildren)
 	return children, nil
-}
-
-func place(child *core.Execution) int {
-	if child.Parent.Index == core.FinalizeIndex {
-		return math.MaxInt
-	}
-	return child.Parent.Index
 }
