@@ -171,12 +171,12 @@ type Executor struct {
 	mu       sync.Mutex
 	free     int  // attempts that may still be started
 	hungry   bool // the loop that starts attempts waits for room
+	wanted   bool // it is asked to look at the queue
 	brief    bool // it is to end as soon as nothing is under way: see StartHinted
 	backlog  bool // there was more in the queue than it had room for when it looked last
 	payloads payloads
 	// expected is when something becomes due that this process has put, at the earliest; zero for never.
 	expected  time.Time
-	alarm     *time.Timer             // makes the loop look then
 	running   map[string]*attempt     // by execution id
 	patient   []unbornChild           // children that wait for room unborn
 	taken     int                     // how many of them got it since keepPace looked
@@ -185,7 +185,7 @@ type Executor struct {
 	unborn    map[string]*unborn      // children that run and are not put yet, by execution id
 	steps     map[string]*runningStep // that this executor put as running, by execution id
 	polling   bool                    // somebody asks for cancellations
-	changed   chan struct{}           // has an element for the loop that starts attempts to look again
+	changed   chan struct{}           // has an element for the loop that starts attempts to think again how long it waits
 	closing   chan struct{}           // closed by Shutdown
 	work      sync.WaitGroup          // attempts and their follow-ups
 	pollers   sync.WaitGroup
@@ -249,11 +249,6 @@ func (x *Executor) leaseEnd(now time.Time) time.Time {
 func (x *Executor) Flush() {
 	x.work.Wait()
 	x.flush.Do(func() { close(x.flushed) })
-	x.mu.Lock()
-	if x.alarm != nil {
-		x.alarm.Stop()
-	}
-	x.mu.Unlock()
 	x.pollers.Wait()
 }
 

@@ -78,6 +78,9 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 	for failures := 0; ; {
 		began := time.Now()
 		x.startDue(ctx, r)
+		if starts {
+			x.looks()
+		}
 		result, err := r.pass(ctx, sweepLimit)
 		x.cfg.Observer.passDone(ctx, r.loop, began, result, err)
 		r.total.Done += result.Done
@@ -151,18 +154,30 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// pause waits for d, for the end of ctx, or, in the loop that starts attempts, for a reason to look again.
+// pause waits for d, for the end of ctx, or, in the loop that starts attempts, for a reason to look at the queue.
 func (x *Executor) pause(ctx context.Context, loop Loop, d time.Duration) {
-	timer := time.NewTimer(max(d, time.Millisecond))
-	defer timer.Stop()
+	d = max(d, time.Millisecond)
+	end := time.Now().Add(d)
 	changed := x.changed
 	if loop != LoopStartReady {
 		changed = nil
 	}
-	select {
-	case <-timer.C:
-	case <-changed:
-	case <-ctx.Done():
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		if changed != nil {
+			if d = x.idle(end); d <= 0 {
+				return
+			}
+			timer.Reset(d)
+		}
+		select {
+		case <-timer.C:
+			return
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

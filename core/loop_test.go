@@ -99,3 +99,42 @@ func TestSiblingsThatASweepFinishesAreCountedByOneWrite(t *testing.T) {
 		w.checkClosed()
 	})
 }
+
+func TestWhatBecomesDueIsLookedAtOnce(t *testing.T) {
+	nap := core.NewTask("nap", func(_ context.Context, ms int) (int, error) {
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		return ms, nil
+	}, core.TaskOptions{})
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, []core.Definition{nap})
+		w.config.Poll = 200 * time.Millisecond
+		ops := counted(w)
+		engine := w.engine()
+		client, err := engine.NewClient(core.ClientOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		enqueue(w, nap, 2000) // keeps the loop awake
+		x := engine.NewExecutor(core.ExecutorOptions{})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := x.Repeat(w.ctx, core.LoopStartReady, time.Now().Add(time.Minute)); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(10 * time.Millisecond)
+		if _, err := nap.EnqueueWith(w.ctx, client, 1000, core.EnqueueOptions{Delay: 500 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(490 * time.Millisecond)
+		before := ops.of("ClaimReady")
+		time.Sleep(50 * time.Millisecond)
+		if looks := ops.of("ClaimReady") - before; looks != 1 {
+			t.Errorf("%d looks at the queue when something became due, want one", looks)
+		}
+		<-done
+		x.Flush()
+	})
+}

@@ -59,6 +59,7 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 }
 
 // expect makes the loop that starts attempts look at the queue at the given time, or as soon as there is room after it.
+// It is for what this process has put, which the queue is not asked for before it is due.
 func (x *Executor) expect(at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -66,17 +67,35 @@ func (x *Executor) expect(at time.Time) {
 		return
 	}
 	x.expected = at
-	switch wait := time.Until(at); {
-	case wait > 0:
-		if x.alarm != nil {
-			x.alarm.Stop()
-		}
-		x.alarm = time.AfterFunc(wait, x.signal)
+	switch {
+	case at.After(time.Now()):
+		x.nudge()
 	case x.room() == 0:
 		x.hungry = true
 	default:
 		x.signal()
 	}
+}
+
+// looks notes that a look at the queue begins, which is all that was asked for until now.
+func (x *Executor) looks() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.wanted = false
+}
+
+// idle returns how long the loop that starts attempts may wait before it looks at the queue, no longer than until end.
+func (x *Executor) idle(end time.Time) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := time.Now()
+	switch {
+	case x.wanted:
+		return 0
+	case x.expected.After(now):
+		end = earlier(end, x.expected)
+	}
+	return end.Sub(now)
 }
 
 // expects returns the earliest time at which something is expected to be due that a look at the queue at now did not

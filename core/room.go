@@ -113,8 +113,14 @@ func (x *Executor) hasRoomFor(n int) bool {
 	return n <= x.room()
 }
 
-// signal wakes the loop that starts attempts.
+// signal makes the loop that starts attempts look at the queue. The caller holds x.mu.
 func (x *Executor) signal() {
+	x.wanted = true
+	x.nudge()
+}
+
+// nudge makes the loop that starts attempts think again how long it waits.
+func (x *Executor) nudge() {
 	select {
 	case x.changed <- struct{}{}:
 	default:
