@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,9 +47,19 @@ func (l *link) kill() {
 	}
 }
 
+// naming returns what an operation on executions is called.
+func (l *link) naming(op string, ids ...string) string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = l.sim.names.Of(id)
+	}
+	slices.Sort(names)
+	return strings.Join(append([]string{op}, names...), " ")
+}
+
 // draw returns the operation's random numbers and its name in the log.
-func (l *link) draw(op, id string) (*rand.Rand, string, error) {
-	name := fmt.Sprintf("%s %s %s", l.process, op, l.sim.names.Of(id))
+func (l *link) draw(op string) (*rand.Rand, string, error) {
+	name := l.process + " " + op
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dead {
@@ -105,9 +116,9 @@ var errThrottled = errors.New("simtest: throttled")
 
 // send does one operation. apply makes it take effect and returns its answer; it is called after send has returned when
 // the caller does not wait any longer, and twice when somebody on the way repeats it.
-func send[T any](ctx context.Context, l *link, op, id string, apply func() T) (T, error) {
+func send[T any](ctx context.Context, l *link, op string, apply func() T) (T, error) {
 	var none T
-	r, name, err := l.draw(op, id)
+	r, name, err := l.draw(op)
 	if err != nil {
 		return none, err
 	}
@@ -162,7 +173,7 @@ func send[T any](ctx context.Context, l *link, op, id string, apply func() T) (T
 // goroutines which one answer sets going do not compete at the same nanosecond for what they share.
 func (l *link) inTurn() core.Observer {
 	turn := func(what, id string) {
-		if r, _, err := l.draw(what, id); err == nil {
+		if r, _, err := l.draw(l.naming(what, id)); err == nil {
 			time.Sleep(time.Duration(r.Int64N(int64(time.Millisecond))))
 		}
 	}
@@ -179,12 +190,12 @@ func (l *link) inTurn() core.Observer {
 }
 
 // each sends an operation on every item at once and returns the answers in their order.
-func each[In, Out any](ctx context.Context, l *link, op string, items []In, id func(In) string, apply func(In) Out, failed func(error) Out) []Out {
+func each[In, Out any](ctx context.Context, l *link, items []In, op func(In) string, apply func(In) Out, failed func(error) Out) []Out {
 	answers := make([]Out, len(items))
 	var group sync.WaitGroup
 	for i, item := range items {
 		group.Go(func() {
-			out, err := send(ctx, l, op, id(item), func() Out { return apply(item) })
+			out, err := send(ctx, l, op(item), func() Out { return apply(item) })
 			if err != nil {
 				out = failed(err)
 			}
@@ -267,7 +278,7 @@ func (l *link) Insert(ctx context.Context, executions []*core.Execution) []error
 	for i, e := range executions {
 		own[i] = l.toStore(e)
 	}
-	errs := each(ctx, l, "Insert", own, func(e *core.Execution) string { return e.ID }, func(e *core.Execution) error {
+	errs := each(ctx, l, own, func(e *core.Execution) string { return l.naming("Insert", e.ID) }, func(e *core.Execution) error {
 		return l.sim.store.Insert(ctx, []*core.Execution{e})[0]
 	}, failure)
 	for i, e := range executions {
@@ -284,9 +295,11 @@ func (l *link) Update(ctx context.Context, updates []core.Update) []error {
 	for i, u := range updates {
 		own[i] = core.Update{Before: l.toStore(u.Before), After: l.toStore(u.After)}
 	}
-	errs := each(ctx, l, "Update", own, func(u core.Update) string { return u.After.ID }, func(u core.Update) error {
-		return l.conflict(l.sim.store.Update(ctx, []core.Update{u})[0])
-	}, failure)
+	op := func(u core.Update) string {
+		e := u.After
+		return fmt.Sprintf("%s to %d %s %s %s", l.naming("Update", e.ID), e.Rev, e.Status, e.CloseStatus, e.Queue)
+	}
+	errs := each(ctx, l, own, op, func(u core.Update) error { return l.conflict(l.sim.store.Update(ctx, []core.Update{u})[0]) }, failure)
 	for i, u := range updates {
 		if errs[i] == nil {
 			kept(u.After, own[i].After)
@@ -308,7 +321,8 @@ func (l *link) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn)
 
 // CountFinished implements core.Store.
 func (l *link) CountFinished(ctx context.Context, now time.Time, counts []core.Count) []core.CountResult {
-	return each(ctx, l, "CountFinished", counts, func(c core.Count) string { return c.ParentID }, func(c core.Count) core.CountResult {
+	op := func(c core.Count) string { return fmt.Sprint(l.naming("CountFinished", c.ParentID), " ", c.Indexes) }
+	return each(ctx, l, counts, op, func(c core.Count) core.CountResult {
 		r := l.sim.store.CountFinished(ctx, now.Add(l.skew), []core.Count{c})[0]
 		return core.CountResult{Parent: l.fromStore(r.Parent), Err: r.Err}
 	}, func(err error) core.CountResult { return core.CountResult{Err: err} })
@@ -321,8 +335,8 @@ type found[T any] struct {
 }
 
 // ask sends a read, or a sweep.
-func ask[T any](ctx context.Context, l *link, op, id string, read func() (T, error)) (T, error) {
-	f, err := send(ctx, l, op, id, func() found[T] {
+func ask[T any](ctx context.Context, l *link, op string, read func() (T, error)) (T, error) {
+	f, err := send(ctx, l, op, func() found[T] {
 		out, err := read()
 		return found[T]{out, err}
 	})
@@ -332,16 +346,9 @@ func ask[T any](ctx context.Context, l *link, op, id string, read func() (T, err
 	return f.out, f.err
 }
 
-func first(ids []string) string {
-	if len(ids) == 0 {
-		return ""
-	}
-	return ids[0]
-}
-
 // Get implements core.Store.
 func (l *link) Get(ctx context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
-	return ask(ctx, l, "Get", first(ids), func() ([]*core.Execution, error) {
+	return ask(ctx, l, l.naming("Get", ids...), func() ([]*core.Execution, error) {
 		out, err := l.sim.store.Get(ctx, ids, filter)
 		return l.all(out), err
 	})
@@ -349,7 +356,7 @@ func (l *link) Get(ctx context.Context, ids []string, filter core.Filter) ([]*co
 
 // GetBySleepKey implements core.Store.
 func (l *link) GetBySleepKey(ctx context.Context, keys []string) ([]*core.Execution, error) {
-	return ask(ctx, l, "GetBySleepKey", first(keys), func() ([]*core.Execution, error) {
+	return ask(ctx, l, l.naming("GetBySleepKey", keys...), func() ([]*core.Execution, error) {
 		out, err := l.sim.store.GetBySleepKey(ctx, keys)
 		return l.all(out), err
 	})
@@ -367,8 +374,11 @@ func (l *link) Load(ctx context.Context, payloads ...*core.Payload) error {
 	if len(refs) == 0 {
 		return nil
 	}
-	owner, _, _ := strings.Cut(refs[0].Ref, "/")
-	loaded, err := ask(ctx, l, "Load", owner, func() ([]core.Payload, error) {
+	owners := make([]string, len(refs))
+	for i, p := range refs {
+		owners[i], _, _ = strings.Cut(p.Ref, "/")
+	}
+	loaded, err := ask(ctx, l, l.naming("Load", owners...), func() ([]core.Payload, error) {
 		out := append([]core.Payload(nil), refs...)
 		all := make([]*core.Payload, len(out))
 		for i := range out {
@@ -388,12 +398,12 @@ func (l *link) Load(ctx context.Context, payloads ...*core.Payload) error {
 // CheckSpawn implements core.Store.
 func (l *link) CheckSpawn(ctx context.Context, parent *core.Execution) ([]int, error) {
 	parent = l.toStore(parent)
-	return ask(ctx, l, "CheckSpawn", parent.ID, func() ([]int, error) { return l.sim.store.CheckSpawn(ctx, parent) })
+	return ask(ctx, l, l.naming("CheckSpawn", parent.ID), func() ([]int, error) { return l.sim.store.CheckSpawn(ctx, parent) })
 }
 
 // Children implements core.Store.
 func (l *link) Children(ctx context.Context, parentIDs []string) ([][]*core.Execution, error) {
-	return ask(ctx, l, "Children", first(parentIDs), func() ([][]*core.Execution, error) {
+	return ask(ctx, l, l.naming("Children", parentIDs...), func() ([][]*core.Execution, error) {
 		families, err := l.sim.store.Children(ctx, parentIDs)
 		for i := range families {
 			families[i] = l.all(families[i])
@@ -404,15 +414,15 @@ func (l *link) Children(ctx context.Context, parentIDs []string) ([][]*core.Exec
 
 // UpdateChildren implements core.Store.
 func (l *link) UpdateChildren(ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time) ([]*core.Execution, error) {
-	return ask(ctx, l, "UpdateChildren", parentID, func() ([]*core.Execution, error) {
+	return ask(ctx, l, l.naming("UpdateChildren", parentID), func() ([]*core.Execution, error) {
 		out, err := l.sim.store.UpdateChildren(ctx, parentID, finished, ev, now.Add(l.skew))
 		return l.all(out), err
 	})
 }
 
 // sweep sends a sweep.
-func (l *link) sweep(ctx context.Context, op, id string, do func() (core.Swept, error)) (core.Swept, error) {
-	return ask(ctx, l, op, id, func() (core.Swept, error) {
+func (l *link) sweep(ctx context.Context, op string, do func() (core.Swept, error)) (core.Swept, error) {
+	return ask(ctx, l, op, func() (core.Swept, error) {
 		swept, err := do()
 		for _, e := range swept.Executions {
 			l.sim.names.Learn(e)
@@ -435,51 +445,51 @@ func (l *link) claim(c core.Claim) core.Claim {
 // ClaimReady implements core.Store.
 func (l *link) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
 	c.Now = c.Now.Add(l.skew)
-	return l.sweep(ctx, "ClaimReady", first(c.IDs), func() (core.Swept, error) { return l.sim.store.ClaimReady(ctx, c) })
+	return l.sweep(ctx, fmt.Sprintf("%s, at most %d", l.naming("ClaimReady", c.IDs...), c.Limit), func() (core.Swept, error) { return l.sim.store.ClaimReady(ctx, c) })
 }
 
 // ClaimChildrenFinished implements core.Store.
 func (l *link) ClaimChildrenFinished(ctx context.Context, c core.Claim) (core.Swept, error) {
-	return l.sweep(ctx, "ClaimChildrenFinished", "", func() (core.Swept, error) {
+	return l.sweep(ctx, "ClaimChildrenFinished", func() (core.Swept, error) {
 		return l.sim.store.ClaimChildrenFinished(ctx, l.claim(c))
 	})
 }
 
 // MarkClosable implements core.Store.
 func (l *link) MarkClosable(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "MarkClosable", "", func() (core.Swept, error) { return l.sim.store.MarkClosable(ctx, l.bounds(s)) })
+	return l.sweep(ctx, "MarkClosable", func() (core.Swept, error) { return l.sim.store.MarkClosable(ctx, l.bounds(s)) })
 }
 
 // ClaimClosable implements core.Store.
 func (l *link) ClaimClosable(ctx context.Context, c core.Claim) (core.Swept, error) {
-	return l.sweep(ctx, "ClaimClosable", "", func() (core.Swept, error) { return l.sim.store.ClaimClosable(ctx, l.claim(c)) })
+	return l.sweep(ctx, "ClaimClosable", func() (core.Swept, error) { return l.sim.store.ClaimClosable(ctx, l.claim(c)) })
 }
 
 // ExpireRunning implements core.Store.
 func (l *link) ExpireRunning(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "ExpireRunning", "", func() (core.Swept, error) { return l.sim.store.ExpireRunning(ctx, l.bounds(s)) })
+	return l.sweep(ctx, "ExpireRunning", func() (core.Swept, error) { return l.sim.store.ExpireRunning(ctx, l.bounds(s)) })
 }
 
 // ExpireSleeping implements core.Store.
 func (l *link) ExpireSleeping(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "ExpireSleeping", "", func() (core.Swept, error) { return l.sim.store.ExpireSleeping(ctx, l.bounds(s)) })
+	return l.sweep(ctx, "ExpireSleeping", func() (core.Swept, error) { return l.sim.store.ExpireSleeping(ctx, l.bounds(s)) })
 }
 
 // ExpireChildrenFinished implements core.Store.
 func (l *link) ExpireChildrenFinished(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "ExpireChildrenFinished", "", func() (core.Swept, error) {
+	return l.sweep(ctx, "ExpireChildrenFinished", func() (core.Swept, error) {
 		return l.sim.store.ExpireChildrenFinished(ctx, l.bounds(s))
 	})
 }
 
 // ExpireClosing implements core.Store.
 func (l *link) ExpireClosing(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "ExpireClosing", "", func() (core.Swept, error) { return l.sim.store.ExpireClosing(ctx, l.bounds(s)) })
+	return l.sweep(ctx, "ExpireClosing", func() (core.Swept, error) { return l.sim.store.ExpireClosing(ctx, l.bounds(s)) })
 }
 
 // ClaimCancelled implements core.Store.
 func (l *link) ClaimCancelled(ctx context.Context, executorID string, now time.Time, limit int) ([]*core.Execution, error) {
-	return ask(ctx, l, "ClaimCancelled", "", func() ([]*core.Execution, error) {
+	return ask(ctx, l, "ClaimCancelled", func() ([]*core.Execution, error) {
 		out, err := l.sim.store.ClaimCancelled(ctx, executorID, now.Add(l.skew), limit)
 		return l.all(out), err
 	})
@@ -487,5 +497,5 @@ func (l *link) ClaimCancelled(ctx context.Context, executorID string, now time.T
 
 // ExpireCancelled implements core.Store.
 func (l *link) ExpireCancelled(ctx context.Context, s core.Sweep) (core.Swept, error) {
-	return l.sweep(ctx, "ExpireCancelled", "", func() (core.Swept, error) { return l.sim.store.ExpireCancelled(ctx, l.bounds(s)) })
+	return l.sweep(ctx, "ExpireCancelled", func() (core.Swept, error) { return l.sim.store.ExpireCancelled(ctx, l.bounds(s)) })
 }

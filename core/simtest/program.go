@@ -79,11 +79,12 @@ func (p Part) sleepers() (names []string) {
 }
 
 // code is what each part's code does but for its output: it takes its time, and fails as often as it is told to. The time
-// is a part's own to the nanosecond, so that no two end at once.
+// is a part's own to the nanosecond, so that no two end at once, also when all are cancelled together.
 func (p Part) code(ctx context.Context, s *simulation) error {
 	info := core.InfoOf(ctx)
 	own := time.Duration(s.rand("code " + s.names.Of(info.ExecutionID)).Int64N(int64(time.Millisecond)))
 	if _, err := takes(p.Takes+own)(ctx, 0); err != nil {
+		time.Sleep(own)
 		return err
 	}
 	switch {
