@@ -24,6 +24,8 @@ type Listing struct {
 	Status Status
 	// TaskID leaves out the executions of all other tasks. Default: any.
 	TaskID string
+	// Since leaves out executions that were created before it, Until those that were not. Default: none.
+	Since, Until time.Time
 	// Limit is how many executions a page has at most, up to 1,000. Default 100.
 	Limit int
 	// After is the Next of the page before. It is a place in the order of all executions, so another listing may go
@@ -87,6 +89,8 @@ func (l Listing) Resolve() (Listing, Place, error) {
 		return l, Place{}, invalidf("listing: Limit is %d, must be from 1 to %d", l.Limit, maxPage)
 	case l.Status != "" && !slices.Contains(Statuses(), l.Status):
 		return l, Place{}, invalidf("listing: Status %q is none of %q", l.Status, Statuses())
+	case !l.Until.IsZero() && !l.Until.After(l.Since):
+		return l, Place{}, invalidf("listing: Until %s is not after Since %s", l.Until.Format(time.RFC3339), l.Since.Format(time.RFC3339))
 	case l.After == "":
 		return l, Place{}, nil
 	}
@@ -97,10 +101,12 @@ func (l Listing) Resolve() (Listing, Place, error) {
 	return l, after, nil
 }
 
-// Match reports whether the listing has e, wherever it begins: e is a root and has the status and the task.
+// Match reports whether the listing has e, wherever it begins: e is a root, has the status and the task, and was created
+// in the listing's time.
 func (l Listing) Match(e *Execution) bool {
 	return e.Parent == nil && !e.Kept &&
-		(l.Status == "" || l.Status == e.Status) && (l.TaskID == "" || l.TaskID == e.TaskID)
+		(l.Status == "" || l.Status == e.Status) && (l.TaskID == "" || l.TaskID == e.TaskID) &&
+		!e.CreatedAt.Before(l.Since) && (l.Until.IsZero() || e.CreatedAt.Before(l.Until))
 }
 
 // Place is where an execution stands in every list. No two have the same, and none ever changes its own.

@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,11 @@ func (s *Store) List(ctx context.Context, now time.Time, l core.Listing) (core.P
 	if err != nil {
 		return core.Page{}, err
 	}
-	return s.listPage(ctx, now, l, s.newListMerge(l, after, shards))
+	m := s.newListMerge(l, after, shards)
+	if m.bounds.empty() {
+		return core.Page{}, nil
+	}
+	return s.listPage(ctx, now, l, m)
 }
 
 // listPage reads one page.
@@ -136,7 +141,7 @@ type listShard struct {
 type listMerge struct {
 	store  *Store
 	task   string
-	after  core.Place
+	bounds listBounds
 	width  int // over how many partitions a class is spread
 	shards []*listShard
 	scan   int        // how many entries a request looks through for those of a task
@@ -145,13 +150,62 @@ type listMerge struct {
 }
 
 func (s *Store) newListMerge(l core.Listing, after core.Place, shards int) *listMerge {
-	m := &listMerge{store: s, task: l.TaskID, after: after, width: shards, scan: listScan, rounds: listRounds, come: after}
+	m := &listMerge{store: s, task: l.TaskID, bounds: boundsOf(l, after), width: shards, scan: listScan, rounds: listRounds, come: after}
 	for _, class := range listClasses(l.Status) {
 		for shard := range shards {
 			m.shards = append(m.shards, &listShard{key: listKey(class, shard)})
 		}
 	}
 	return m
+}
+
+// listBounds is between which places a partition of the list index is read. The first is read too; the last may be, and is
+// dropped then: see next.
+type listBounds struct{ first, last []byte } // nil for none
+
+func boundsOf(l core.Listing, after core.Place) (b listBounds) {
+	if !l.Since.IsZero() {
+		b.first = listPlace(core.Place{CreatedAt: ceilMillis(l.Since)})
+	}
+	if !l.Until.IsZero() {
+		b.last = listPlace(core.Place{CreatedAt: ceilMillis(l.Until)})
+	}
+	if after.ID != "" {
+		if place := listPlace(after); b.last == nil || bytes.Compare(place, b.last) < 0 {
+			b.last = place
+		}
+	}
+	return b
+}
+
+// ceilMillis rounds up to what records have their times in.
+func ceilMillis(t time.Time) time.Time { return core.Millis(t.Add(time.Millisecond - 1)) }
+
+// empty reports whether nothing is between the bounds.
+func (b listBounds) empty() bool {
+	return b.first != nil && b.last != nil && bytes.Compare(b.first, b.last) >= 0
+}
+
+// in adds the bounds to the query of a partition.
+func (b listBounds) in(query *dynamodb.QueryInput) {
+	var condition string
+	switch {
+	case b.first != nil && b.last != nil:
+		condition = " AND #at BETWEEN :first AND :last"
+	case b.first != nil:
+		condition = " AND #at >= :first"
+	case b.last != nil:
+		condition = " AND #at < :last"
+	default:
+		return
+	}
+	query.KeyConditionExpression = aws.String(*query.KeyConditionExpression + condition)
+	query.ExpressionAttributeNames["#at"] = indexListAt
+	for name, place := range map[string][]byte{":first": b.first, ":last": b.last} {
+		if place != nil {
+			query.ExpressionAttributeValues[name] = listAt(place)
+		}
+	}
 }
 
 // ended reports whether every entry was returned.
@@ -237,11 +291,7 @@ func (m *listMerge) read(ctx context.Context, sh *listShard, limit int) error {
 		Limit:                     aws.Int32(int32(limit)), //nolint:gosec // at most 1,000
 		ExclusiveStartKey:         sh.start,
 	}
-	if m.after.ID != "" {
-		in.KeyConditionExpression = aws.String("#l = :l AND #at < :at")
-		in.ExpressionAttributeNames["#at"] = indexListAt
-		in.ExpressionAttributeValues[":at"] = listAt(listPlace(m.after))
-	}
+	m.bounds.in(in)
 	if m.task != "" {
 		in.FilterExpression = aws.String("#t = :t")
 		in.ExpressionAttributeNames["#t"] = aTask

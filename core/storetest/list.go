@@ -19,6 +19,7 @@ func listTests() []test {
 		{"the list begins with the newest, of the same time with the greater id", listInOrder},
 		{"the list has the executions with a status", listByStatus},
 		{"the list has the executions of a task", listByTask},
+		{"the list has the executions of a time", listByTime},
 		{"the list has roots only", listRoots},
 		{"an execution is listed under the status that it has", listMoves},
 		{"pages split executions of the same time", listPages},
@@ -99,6 +100,22 @@ func listInOrder(s *suite) {
 		ready("bb", at(1)), ready("e", at(2)))
 	for _, limit := range []int{0, 1, 2, 1000} {
 		s.listed(core.Listing{Limit: limit}, "far", "e", "bb", "b", "a", "B", "d", "old", "older")
+	}
+}
+
+func listByTime(s *suite) {
+	ms := func(n float64) time.Time { return base.Add(time.Duration(n * float64(time.Millisecond))) }
+	for i := range 5 {
+		s.insert(ready(fmt.Sprintf("e%d", i), ms(float64(i))))
+	}
+	for _, limit := range []int{1, 2, 1000} {
+		s.listed(core.Listing{Limit: limit, Since: ms(1)}, "e4", "e3", "e2", "e1")
+		s.listed(core.Listing{Limit: limit, Since: ms(1), Until: ms(3)}, "e2", "e1")
+		s.listed(core.Listing{Limit: limit, Since: ms(1.5), Until: ms(3.5)}, "e3", "e2")
+		s.listed(core.Listing{Limit: limit, Until: ms(3.5)}, "e3", "e2", "e1", "e0")
+		s.listed(core.Listing{Limit: limit, Until: ms(2), Status: core.StatusReady, TaskID: "task"}, "e1", "e0")
+		s.listed(core.Listing{Limit: limit, Since: ms(2), After: core.Place{CreatedAt: ms(1), ID: "e1"}.Cursor()})
+		s.listed(core.Listing{Limit: limit, Since: ms(4.5)})
 	}
 }
 
@@ -253,6 +270,7 @@ func listRefused(s *suite) {
 		"a negative limit":          {Limit: -1},
 		"too large a limit":         {Limit: 1001},
 		"an unknown status":         {Status: "done"},
+		"no time at all":            {Since: at(2), Until: at(2)},
 		"a cursor that is no text":  {After: "\x00"},
 		"a cursor without an id":    {After: good[:len(good)-2]},
 		"a cursor with padding":     {After: good + "=="},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,9 @@ func (a *app) readJSON(flag, value string) (json.RawMessage, error) {
 	}
 	if err != nil {
 		return nil, usagef("%s: %w", flag, err)
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, usagef("%s has nothing in it: it must be JSON, such as null", flag)
 	}
 	var v any
 	if err := json.Unmarshal(data, &v); err != nil {

@@ -16,7 +16,7 @@ type pageJSON struct {
 }
 
 func (a *app) listCommand() *cobra.Command {
-	var status, task, after string
+	var status, task, since, until, after string
 	var limit int
 	var all bool
 	cmd := &cobra.Command{
@@ -26,10 +26,13 @@ func (a *app) listCommand() *cobra.Command {
 parameter ListIndex (docs/storage.md tells what that costs); single executions are shown by get and tree without it.`,
 		Example: `  perdure list
   perdure list --status failed --task place_order --limit 20
+  perdure list --status timed_out --since 6h --all
   perdure list --status failed --all --json | jq -r '.executions[].execution_id' | perdure redrive -`,
 	}
 	cmd.Flags().StringVar(&status, "status", "", "only those with this status: "+statusNames())
 	cmd.Flags().StringVar(&task, "task", "", "only those of this task")
+	cmd.Flags().StringVar(&since, "since", "", sinceUsage)
+	cmd.Flags().StringVar(&until, "until", "", untilUsage)
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many, from 1 to 1000")
 	cmd.Flags().StringVar(&after, "after", "", "go on behind the page that ended with this")
 	cmd.Flags().BoolVar(&all, "all", false, "read page after page to the end of the list")
@@ -39,7 +42,12 @@ parameter ListIndex (docs/storage.md tells what that costs); single executions a
 		if limit < 1 {
 			return usagef("--limit is %d: it must be from 1 to 1000", limit)
 		}
-		listing := core.Listing{Status: core.Status(status), TaskID: task, Limit: limit, After: after}
+		now := time.Now()
+		from, to, err := period(since, until, now)
+		if err != nil {
+			return err
+		}
+		listing := core.Listing{Status: core.Status(status), TaskID: task, Since: from, Until: to, Limit: limit, After: after}
 		if _, _, err := listing.Resolve(); err != nil {
 			return err
 		}
@@ -47,7 +55,6 @@ parameter ListIndex (docs/storage.md tells what that costs); single executions a
 		if err != nil {
 			return err
 		}
-		now := time.Now()
 		page := pageJSON{Executions: []record{}}
 		var rows [][]cell
 		p := a.progress()
@@ -108,3 +115,33 @@ func statusWords() []string {
 }
 
 func statusNames() string { return strings.Join(statusWords(), ", ") }
+
+const (
+	sinceUsage = "only those created since then: a time, or how long ago (6h)"
+	untilUsage = "only those created before then: a time, or how long ago (1h)"
+)
+
+// period reads the values of --since and --until.
+func period(since, until string, now time.Time) (from, to time.Time, err error) {
+	if from, err = moment("--since", since, now); err != nil {
+		return from, to, err
+	}
+	to, err = moment("--until", until, now)
+	return from, to, err
+}
+
+// moment reads a time, or how long ago it was.
+func moment(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("%s is %q: it must be a time like 2026-11-24T18:00:00Z, or how long ago, like 6h", flag, text)
+}

@@ -54,8 +54,8 @@ does not stop the others. Ctrl-C stops it, and running it again goes on.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&q.statuses, "status", nil, "those that ended so: failed, timed_out, finalize_failed or cancelled; may be given several times")
 	f.StringVar(&q.task, "task", "", "those of this task")
-	f.StringVar(&q.since, "since", "", "those created since then: a time, or how long ago (6h)")
-	f.StringVar(&q.until, "until", "", "those created before then: a time, or how long ago (1h)")
+	f.StringVar(&q.since, "since", "", sinceUsage)
+	f.StringVar(&q.until, "until", "", untilUsage)
 	f.IntVar(&q.limit, "limit", 0, "at most this many; 0 for all")
 	f.BoolVar(&q.dryRun, "dry-run", false, "only tell which ones would be redriven")
 	a.completeFlag(cmd, "status", oneOf(redrivable()...))
@@ -120,45 +120,20 @@ func (q *redriveQuery) check(args []string, now time.Time) error {
 		}
 	}
 	var err error
-	if q.from, err = moment("--since", q.since, now); err != nil {
-		return err
-	}
-	q.to, err = moment("--until", q.until, now)
+	q.from, q.to, err = period(q.since, q.until, now)
 	return err
-}
-
-// moment reads a time, or how long ago it was.
-func moment(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usagef("%s is %q: it must be a time like 2026-11-24T18:00:00Z, or how long ago, like 6h", flag, text)
 }
 
 // find lists the executions of the query, newest first within each status.
 func (q *redriveQuery) find(ctx context.Context, client *core.Client) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, status := range slices.Compact(slices.Sorted(slices.Values(q.statuses))) {
-			for e, err := range client.ListAll(ctx, core.Listing{Status: core.Status(status), TaskID: q.task}) {
+			for e, err := range client.ListAll(ctx, core.Listing{Status: core.Status(status), TaskID: q.task, Since: q.from, Until: q.to}) {
 				if err != nil {
 					yield("", err)
 					return
 				}
-				if e.CreatedAt.Before(q.from) {
-					break // so is all that follows
-				}
-				if !q.to.IsZero() && !e.CreatedAt.Before(q.to) || e.Sleeping() {
-					continue
-				}
-				if !yield(e.ID, nil) {
+				if !e.Sleeping() && !yield(e.ID, nil) {
 					return
 				}
 			}
