@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 )
 
 const (
@@ -34,7 +36,7 @@ const (
 // LoadClient returns a client as the environment says: region, credentials, profile, and for the endpoint
 // AWS_ENDPOINT_URL_DYNAMODB, as for the AWS command line.
 func LoadClient(ctx context.Context) (*dynamodb.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(httpClient()), config.WithRetryer(retryer))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(httpClient()), config.WithRetryer(retryer), config.WithLogger(remarks))
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", err)
 	}
@@ -50,9 +52,15 @@ func LocalClient(endpoint string) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(endpoint),
 		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
-		HTTPClient:  httpClient(), Retryer: retryer(),
+		HTTPClient:  httpClient(), Retryer: retryer(), Logger: remarks,
 	})
 }
+
+// remarks is where the SDK writes what is no error: the default logger, at level debug. Most of it is about connections
+// that a cancelled request used up.
+var remarks = logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+	slog.Debug(fmt.Sprintf(format, args...), "component", "aws-sdk")
+})
 
 func httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
