@@ -24,7 +24,7 @@ func sweepOf(name string, do func(p *pair, s core.Store) (core.Swept, error)) op
 	}}
 }
 
-func (p *pair) sweep() core.Sweep { return core.Sweep{Now: p.now, Limit: 200, MaxRecoveries: 2} }
+func (p *pair) sweep() core.Sweep { return core.Sweep{Now: p.now, Limit: 5000, MaxRecoveries: 2} }
 
 func (p *pair) claim() core.Claim {
 	return core.Claim{Sweep: p.sweep(), ExecutorID: modelExecutor, ExpiresAt: p.now.Add(time.Minute)}
@@ -138,8 +138,8 @@ var operations = []operation{
 		})
 	}},
 	{"claim cancelled", func(p *pair) {
-		a, err1 := p.model.ClaimCancelled(p.ctx, modelExecutor, p.now, 100)
-		b, err2 := p.tested.ClaimCancelled(p.ctx, modelExecutor, p.now, 100)
+		a, err1 := p.model.ClaimCancelled(p.ctx, modelExecutor, p.now, 5000)
+		b, err2 := p.tested.ClaimCancelled(p.ctx, modelExecutor, p.now, 5000)
 		p.sameErrors("claim cancelled", err1, err2)
 		p.swept("claim cancelled", func(s core.Store) (core.Swept, error) {
 			if s == core.Store(p.model) {
@@ -149,7 +149,7 @@ var operations = []operation{
 		})
 	}},
 	sweepOf("claim ready", func(p *pair, s core.Store) (core.Swept, error) {
-		return s.ClaimReady(p.ctx, core.ReadyClaim{Now: p.now, Limit: 200, ExecutorID: modelExecutor, Left: time.Hour, Leeway: 5 * time.Second})
+		return s.ClaimReady(p.ctx, core.ReadyClaim{Now: p.now, Limit: 5000, ExecutorID: modelExecutor, Left: time.Hour, Leeway: 5 * time.Second})
 	}),
 	sweepOf("claim children finished", func(p *pair, s core.Store) (core.Swept, error) { return s.ClaimChildrenFinished(p.ctx, p.claim()) }),
 	sweepOf("mark closable", func(p *pair, s core.Store) (core.Swept, error) { return s.MarkClosable(p.ctx, p.sweep()) }),
@@ -162,7 +162,7 @@ var operations = []operation{
 }
 
 func update(p *pair) {
-	v, found := p.old()
+	v, found := p.old(p.some())
 	if !found {
 		return
 	}
@@ -177,8 +177,13 @@ func update(p *pair) {
 }
 
 func commit(p *pair) {
-	v, found := p.old()
-	if !found || v.model.Status != core.StatusRunning || v.model.Sleeping() {
+	running := func(e *core.Execution) bool { return e.Status == core.StatusRunning && !e.Sleeping() }
+	candidates := p.those(running)
+	if len(candidates) == 0 {
+		return
+	}
+	v, found := p.old(rapid.SampledFrom(candidates).Draw(p.T, "running"))
+	if !found || !running(v.model) {
 		return
 	}
 	size := rapid.SampledFrom([]int{1, 2, 3, core.CountDirect + 1}).Draw(p.T, "size")
@@ -195,7 +200,10 @@ func commit(p *pair) {
 		}
 		e := core.NewExecution(a.After.ChildID(i), core.Spec{TaskID: "c", Timeout: 10 * time.Second}, p.now)
 		e.RootID, e.Nonce = a.After.RootID, core.NewNonce()
-		e.Parent = &core.Parent{ID: a.After.ID, TaskID: a.After.TaskID, Index: i, Siblings: size}
+		e.Parent = &core.Parent{ID: a.After.ID, TaskID: a.After.TaskID, Index: i}
+		if !ev.Sequential {
+			e.Parent.Siblings = size
+		}
 		ours, theirs = append(ours, e), append(theirs, e.Clone())
 	}
 	x := p.model.UpdateAndInsertChildren(p.ctx, []core.Spawn{{Update: a, Children: ours}})[0]

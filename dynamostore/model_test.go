@@ -43,7 +43,7 @@ func TestTheStoreAnswersAsTheModelDoes(t *testing.T) {
 			now: time.Date(2099, 1, 2, 3, 4, 5, 0, time.UTC), tested: tested, seen: map[string][]version{},
 		}
 		p.model = memstore.New(memstore.Options{Inline: p.inline})
-		for n := range rapid.IntRange(10, 60).Draw(rt, "operations") {
+		for n := range rapid.IntRange(20, 120).Draw(rt, "operations") {
 			p.now = p.now.Add(time.Duration(rapid.IntRange(1, 100_000).Draw(rt, "later")) * time.Millisecond)
 			op := rapid.SampledFrom(operations).Draw(rt, "operation")
 			if n < 5 { // something to begin with
@@ -132,12 +132,23 @@ func (p *pair) sameErrors(what string, model, tested error) {
 	}
 }
 
-// some draws an id that was inserted, or one that was not.
+// some draws an id that was inserted, as often as not a parent's, or one that was not.
 func (p *pair) some() string {
 	if len(p.ids) == 0 || rapid.IntRange(0, 30).Draw(p.T, "absent") == 0 {
 		return "absent"
 	}
+	if parents := p.those(func(e *core.Execution) bool { return e.Family != nil && !e.Status.Finished() }); len(parents) > 0 && rapid.Bool().Draw(p.T, "parent") {
+		return rapid.SampledFrom(parents).Draw(p.T, "id")
+	}
 	return rapid.SampledFrom(p.ids).Draw(p.T, "id")
+}
+
+// those returns the ids of the records that were last seen as what is asked for.
+func (p *pair) those(are func(*core.Execution) bool) []string {
+	return slices.DeleteFunc(slices.Clone(p.ids), func(id string) bool {
+		seen := p.seen[id]
+		return len(seen) == 0 || !are(seen[len(seen)-1].model)
+	})
 }
 
 // read reads a record from both stores; false when there is none.
@@ -230,8 +241,8 @@ func (p *pair) updates(v version, ev core.Event) (model, tested core.Update) {
 }
 
 // old draws a version of a record that may be out of date.
-func (p *pair) old() (version, bool) {
-	v, found := p.read(p.some())
+func (p *pair) old(id string) (version, bool) {
+	v, found := p.read(id)
 	if found && rapid.IntRange(0, 3).Draw(p.T, "stale") == 0 {
 		v = rapid.SampledFrom(p.seen[v.model.ID]).Draw(p.T, "version")
 	}
