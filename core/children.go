@@ -69,7 +69,7 @@ func (x *Executor) ProcessChildren(ctx context.Context, limit int) (Result, erro
 	if err := x.followUps(ctx, expired.Executions); err != nil {
 		return result, err
 	}
-	sweep := x.sweep(limit)
+	sweep := x.sweep(min(limit, parallelism)) // no more than go on at once: their leases begin now
 	claimed, err := x.cfg.Store.ClaimChildrenFinished(ctx, Claim{
 		Sweep: sweep, ExecutorID: x.id, ExpiresAt: x.leaseEnd(sweep.Now),
 	})
@@ -77,7 +77,19 @@ func (x *Executor) ProcessChildren(ctx context.Context, limit int) (Result, erro
 		err = fmt.Errorf("claim parents: %w", err)
 	}
 	result.add(claimed)
-	return result, errors.Join(err, inParallel(ctx, claimed.Executions, x.processParent))
+	var alone, together []*Execution
+	for _, parent := range claimed.Executions {
+		if parent.Family.Recoveries > 0 {
+			alone = append(alone, parent)
+		} else {
+			together = append(together, parent)
+		}
+	}
+	err = errors.Join(err, inParallel(ctx, together, x.processParent))
+	for _, parent := range alone { // one of them may have taken its executor along, and the others with it
+		err = errors.Join(err, x.processParent(ctx, parent))
+	}
+	return result, err
 }
 
 // corruptDelay is how long a parent waits that cannot go on because a child's record cannot be read. Once that is

@@ -113,6 +113,8 @@ type GiveBack struct {
 	Delay      time.Duration
 	// Unknown tells that the executor does not know the task.
 	Unknown bool
+	// Late tells that the attempt's time was over before its code began, which counts as a recovery.
+	Late bool
 }
 
 func (GiveBack) name() string   { return "give_back" }
@@ -124,6 +126,9 @@ func (ev GiveBack) apply(e *Execution, now time.Time) string {
 	}
 	if ev.Unknown && e.UnknownSince.IsZero() {
 		e.UnknownSince = now
+	}
+	if ev.Late {
+		e.Recoveries++
 	}
 	e.Attempts--
 	e.ready(now.Add(ev.Delay))

@@ -253,6 +253,7 @@ type ReleaseChildren struct {
 	ExecutorID string
 	Delay      time.Duration
 	Unknown    bool // the executor does not know the task
+	Late       bool // the time of the finalize function was over before it began, which counts as a recovery
 }
 
 func (ReleaseChildren) name() string   { return "release_children" }
@@ -264,6 +265,9 @@ func (ev ReleaseChildren) apply(e *Execution, now time.Time) string {
 	}
 	if ev.Unknown && e.UnknownSince.IsZero() {
 		e.UnknownSince = now
+	}
+	if ev.Late {
+		e.Family.Recoveries++
 	}
 	e.releaseChildren(now.Add(ev.Delay))
 	return ""

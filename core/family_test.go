@@ -426,6 +426,39 @@ func TestAFinalizeFunctionWhoseExecutorDied(t *testing.T) {
 	})
 }
 
+// A sweep's lease on finished children is for what tasks may take as they are declared; a finalize function that was given
+// more time by its enqueue, or that began late under that lease, was once called again by others while it ran.
+func TestAFinalizeFunctionRunsUnderALeaseForAllItsTime(t *testing.T) {
+	var calls atomic.Int32
+	parent := core.NewParentTaskWithFinalize("parent", halves, func(context.Context, core.Results[string]) (string, error) {
+		calls.Add(1)
+		time.Sleep(50 * time.Second)
+		return "done", nil
+	}, core.TaskOptions{Timeout: 10 * time.Second})
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, []core.Definition{parent, half})
+		h, err := parent.EnqueueWith(w.ctx, w.client, nil, core.EnqueueOptions{Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.update(w.claim(h.ID()), core.CommitChildren{
+			ExecutorID: "dead", RunOutput: core.Payload{Data: []byte(`"0 numbers"`)}, Nonce: "n",
+		})
+		stops := []func(){w.start(), w.start()}
+		if got := wait(w, h); got != "done" {
+			t.Error(got)
+		}
+		if e := w.get(h.ID()); calls.Load() != 1 || e.Family.Recoveries != 0 {
+			t.Errorf("it was called %d times, after %d recoveries", calls.Load(), e.Family.Recoveries)
+		}
+		for _, stop := range stops {
+			stop()
+		}
+		w.checkClosed()
+	})
+}
+
 func TestAFinalizeTaskWhoseParentsExecutorDiedBeforeItWasPutIn(t *testing.T) {
 	finalize := core.NewTask("finalize", sum, core.TaskOptions{})
 	parent := core.NewParentTaskWithFinalizeTask("parent", halves, finalize, core.TaskOptions{})

@@ -62,15 +62,23 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 		return err
 	case x.left(now) < parent.Timeout:
 		return nil // it is due: an executor with more time takes it
-	case !leased:
-		claimed, err := x.write(ctx, parent, ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)})
+	}
+	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)}}
+	switch {
+	case leased && !parent.Family.ProcessingExpiresAt.Before(now.Add(parent.Timeout+x.cfg.Leeway/2)):
+		events = nil
+	case leased: // for less than the code may take
+		events = append([]Event{ReleaseChildren{ExecutorID: x.id}}, events...)
+	}
+	for _, ev := range events {
+		after, err := x.write(ctx, parent, ev)
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotAllowed) {
 			return nil // somebody else was faster
 		}
 		if err != nil {
 			return err
 		}
-		parent = claimed
+		parent = after
 	}
 	family, err := x.results.family(ctx, parent)
 	var missing *missingChildError
@@ -101,6 +109,9 @@ func (x *Executor) finalizeWith(
 		return nil
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id})
+		return err
+	case r.unbegun && parent.Family.Recoveries < x.cfg.MaxRecoveries:
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: unbegunDelay, Late: true})
 		return err
 	}
 	if r.err == nil {

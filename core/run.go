@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// unbegunDelay is the pause after an attempt whose time was over before its code began: the store is slow.
+const unbegunDelay = time.Second
+
 // finalWrites bounds the writes that follow an attempt.
 const finalWrites = 30 * time.Second
 
@@ -90,6 +93,9 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logg
 	switch {
 	case errors.Is(r.cause, ErrCancelled):
 		return r, nil // the record is finished already
+	case r.unbegun && e.Recoveries < x.cfg.MaxRecoveries:
+		_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: unbegunDelay, Late: true})
+		return r, err
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
 		return r, x.giveBack(ctx, e, 0)
 	case r.err != nil:
@@ -202,6 +208,8 @@ type called struct {
 	stack string // of a panic
 	// cause is why the context ended, if it did before the code returned.
 	cause error
+	// unbegun tells that the attempt's time was over before the code was called, by no fault of the code's.
+	unbegun bool
 	// abandoned ends when code returns that was left to itself; nil when it has returned.
 	abandoned <-chan called
 }
@@ -242,7 +250,7 @@ func (x *Executor) call(
 
 	if cause := context.Cause(ctx); cause != nil {
 		// What came before the code took all its time: another executor may be running it by now.
-		return called{err: fmt.Errorf("%w before its code began", cause), cause: cause}
+		return called{err: fmt.Errorf("%w before its code began", cause), cause: cause, unbegun: errors.Is(cause, ErrAttemptTimedOut)}
 	}
 	returned := make(chan called, 1)
 	go func() {

@@ -3,8 +3,9 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,18 +230,74 @@ func TestCodeIsNotBegunWhenItsTimeIsOver(t *testing.T) {
 	})
 }
 
-// slowLoad takes long for the first Load.
+// slowLoad takes long for the first loads.
 type slowLoad struct {
 	core.Store
 	first time.Duration
-	once  sync.Once
+	times int32 // how many are slow; 0 for one
+	least int   // payloads of a load that counts
+	loads atomic.Int32
 }
 
 func (s *slowLoad) Load(ctx context.Context, payloads ...*core.Payload) error {
-	first := false
-	s.once.Do(func() { first = true })
-	if first {
+	if len(payloads) >= s.least && s.loads.Add(1) <= max(1, s.times) {
 		time.Sleep(s.first)
 	}
 	return s.Store.Load(ctx, payloads...)
+}
+
+// An attempt whose time was over before its code began, as when the store is slow, was once a failed one: an execution of
+// one attempt, or a parent's finalize, timed out though its code had never run.
+func TestAnAttemptWhoseCodeWasNotBegunIsNoFailedOne(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 100)
+	size := core.NewTask("size", func(_ context.Context, in string) (int, error) { return len(in), nil }, core.TaskOptions{Timeout: 10 * time.Second})
+	say := core.NewTask("say", func(_ context.Context, in string) (string, error) { return in + long, nil }, core.TaskOptions{Timeout: 10 * time.Second})
+	sum := core.NewParentTaskWithFinalize("sum", func(context.Context, int) (int, []core.Child, error) {
+		return 0, []core.Child{say.Child("b"), say.Child("c")}, nil
+	}, func(_ context.Context, r core.Results[int]) (int, error) {
+		n := 0
+		for _, c := range r.Children {
+			out, err := say.Result(c)
+			if err != nil {
+				return 0, err
+			}
+			n += len(out)
+		}
+		return n, nil
+	}, core.TaskOptions{Timeout: 10 * time.Second})
+	for _, times := range []int32{1, 3, 1000} {
+		t.Run(fmt.Sprintf("%d slow loads", times), func(t *testing.T) {
+			t.Parallel()
+			inIdleWorld(t, []core.Definition{size, say, sum}, func(w *world) {
+				w.store = memstore.New(memstore.Options{Inline: 8})
+				var err error
+				if w.client, err = core.NewClient(w.store, core.ClientOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				slow := &slowLoad{Store: w.store, first: 12 * time.Second, times: times}
+				w.config.Store = slow
+				stop := w.start()
+				one := enqueue(w, size, long)
+				w.settle()
+				slow.least = 2 // the outputs of the family
+				slow.loads.Store(0)
+				family := enqueue(w, sum, 1)
+				w.settle()
+				stop()
+				a, b := w.get(one.ID()), w.get(family.ID())
+				if times < 5 {
+					if a.Status != core.StatusCompleted || a.Attempts != 1 || a.Recoveries == 0 {
+						t.Errorf("the task is %s after %d attempts and %d recoveries", a.Status, a.Attempts, a.Recoveries)
+					}
+					if b.Status != core.StatusCompleted || b.Family.Recoveries == 0 {
+						t.Errorf("the parent is %s after %d recoveries", b.Status, b.Family.Recoveries)
+					}
+				} else if a.Status != core.StatusTimedOut || b.Status != core.StatusFinalizeFailed { // not for ever
+					t.Errorf("the task is %s, the parent %s", a.Status, b.Status)
+				}
+				w.checkClosed()
+			})
+		})
+	}
 }

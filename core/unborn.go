@@ -38,7 +38,7 @@ const (
 	exists fate = iota // unfinished, or followed up by itself
 	finishes
 	failsToExist // it is left to the spawn check
-	foreign      // somebody else has put it: the parent is finished, or its check was due
+	foreign      // somebody else has put it: the parent is finished, or its check was due, which is left to look once more
 )
 
 // settle notes what became of children that were pending.
@@ -52,7 +52,7 @@ func (b *brood) settle(f fate, indexes ...int) {
 	case failsToExist:
 		b.failed = true
 	case foreign:
-		b.foreign = true
+		b.foreign, b.failed = true, true
 	}
 	last := b.pending == 0
 	b.mu.Unlock()
@@ -270,7 +270,7 @@ type birth int
 
 const (
 	notPut    birth = iota
-	maybePut        // by this executor, as running; its write got no answer
+	maybePut        // by this executor; its write got no answer
 	putHere         // by this executor
 	putByElse       // somebody else put it
 )
@@ -385,6 +385,9 @@ func (x *Executor) bear(ctx context.Context, e *Execution, ev Event) (_ *Executi
 			u.brood.settle(foreign, e.Parent.Index)
 			return nil, true, errPutByElse
 		}
+		if there.Status.Finished() {
+			return nil, true, fmt.Errorf("child %s has ended already: %w", e.ID, ErrConflict) // the parent's check counts it
+		}
 		u.state = putHere
 		u.brood.settle(exists, e.Parent.Index)
 		return nil, false, nil
@@ -393,6 +396,7 @@ func (x *Executor) bear(ctx context.Context, e *Execution, ev Event) (_ *Executi
 		u.brood.settle(foreign, e.Parent.Index)
 		return nil, true, errPutByElse
 	case err != nil:
+		u.state = maybePut // nobody else here may take the record for somebody else's
 		return nil, true, fmt.Errorf("put child %s after %s: %w", e.ID, ev.name(), err)
 	}
 	u.state = putHere

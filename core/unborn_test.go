@@ -201,6 +201,65 @@ func TestAChildWhosePutGotNoAnswerAndThatWasCancelledStaysSo(t *testing.T) {
 	})
 }
 
+// The put of a finished child may take effect though its executor never learns of it: the executor once took the record
+// for somebody else's, who would count it, and left its parent without an entry for ever.
+func TestAFinishedChildWhosePutWasNeverAnsweredIsCounted(t *testing.T) {
+	fan, child := fanOf()
+	inIdleWorld(t, []core.Definition{fan, child}, func(w *world) {
+		w.config.Store = &neverAnswered{Store: w.store}
+		h := enqueue(w, fan, []time.Duration{400 * time.Millisecond, 5 * time.Second})
+		stop := w.start()
+		ctx, cancel := context.WithTimeout(w.ctx, 3*time.Minute)
+		defer cancel()
+		out, err := h.Wait(ctx)
+		if err != nil {
+			t.Error(err)
+		} else {
+			w.settle()
+		}
+		stop()
+		for i, c := range out.Children {
+			if c.Status != core.StatusCompleted {
+				t.Errorf("child %d is %s", i, c.Status)
+			}
+		}
+		w.checkClosed()
+	})
+}
+
+// neverAnswered is a store that fails for half a minute: it puts the first child that is finished, and answers neither that
+// nor another try before its caller gives up, and until then refuses the checks of parents.
+type neverAnswered struct {
+	core.Store
+	mu   sync.Mutex
+	id   string
+	over atomic.Bool
+}
+
+func (s *neverAnswered) ClaimChildrenFinished(ctx context.Context, claim core.Claim) (core.Swept, error) {
+	if !s.over.Load() {
+		return core.Swept{}, faultstore.ErrRefused
+	}
+	return s.Store.ClaimChildrenFinished(ctx, claim)
+}
+
+func (s *neverAnswered) Insert(ctx context.Context, executions []*core.Execution) []error {
+	errs := s.Store.Insert(ctx, executions)
+	e := executions[0]
+	s.mu.Lock()
+	if s.id == "" && e.Parent != nil && e.Status.Finished() {
+		s.id = e.ID
+	}
+	unanswered := s.id == e.ID && e.Status.Finished()
+	s.mu.Unlock()
+	if unanswered {
+		<-ctx.Done()
+		time.AfterFunc(time.Second, func() { s.over.Store(true) })
+		errs[0] = ctx.Err()
+	}
+	return errs
+}
+
 // The parent's entry stays until its children are counted: whoever looks then makes and counts what is missing.
 func TestUnbornChildrenOfALostExecutorAreMadeByTheSpawnCheck(t *testing.T) {
 	for _, dies := range []string{"before the children", "between the children", "before the count"} {
