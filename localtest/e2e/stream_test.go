@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,10 +64,15 @@ func enqueueMany[In, Out any](t *testing.T, c *core.Client, task *core.Task[In, 
 	return handles
 }
 
+// waitLimit is what an execution has to end before its test fails.
+const waitLimit = 5 * time.Minute
+
 // once fails the test unless an execution completes with its first attempt, which nobody had to recover.
 func once[Out any](t *testing.T, h *core.Handle[Out]) {
 	t.Helper()
-	if _, err := h.Wait(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+	defer cancel()
+	if _, err := h.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if e, err := h.Get(t.Context()); err != nil || e.Attempts != 1 || e.Recoveries != 0 {
@@ -119,7 +125,7 @@ func TestAStreamInDisorderLosesAndRepeatsNothing(t *testing.T) {
 		once(t, h)
 	}
 	emptyQueues(t, s)
-	if stats := s.Stream.Stats(); stats.Delivered == stats.Matched || stats.Discarded > 0 {
+	if stats := s.Stream.Stats(); stats.Dropped == 0 || stats.Doubled == 0 || stats.Discarded > 0 {
 		t.Errorf("%+v", stats)
 	}
 }

@@ -22,9 +22,8 @@ type arrival struct {
 	after time.Duration
 }
 
-// apply returns what becomes of records.
-func (d Disorder) apply(records []record, random *rand.Rand) []arrival {
-	var out []arrival
+// apply returns what becomes of records, and how many of them it lost and how many come twice.
+func (d Disorder) apply(records []record, random *rand.Rand) (out []arrival, dropped, doubled int) {
 	held := func() time.Duration {
 		if d.Delay <= 0 {
 			return 0
@@ -33,10 +32,12 @@ func (d Disorder) apply(records []record, random *rand.Rand) []arrival {
 	}
 	for _, r := range records {
 		if random.Float64() < d.Drop {
+			dropped++
 			continue
 		}
 		out = append(out, arrival{r, held()})
 		if random.Float64() < d.Double {
+			doubled++
 			out = append(out, arrival{r, held()})
 		}
 	}
@@ -45,5 +46,5 @@ func (d Disorder) apply(records []record, random *rand.Rand) []arrival {
 			out[i-1], out[i] = out[i], out[i-1]
 		}
 	}
-	return out
+	return out, dropped, doubled
 }

@@ -57,6 +57,8 @@ type Options struct {
 type Stats struct {
 	Read        int // records
 	Matched     int // records that passed the filter
+	Dropped     int // of those, lost to the disorder
+	Doubled     int // of those, came twice by it
 	Delivered   int // records that came to a lane, after the disorder
 	Invocations int // tries, throttled ones included
 	Throttles   int
@@ -274,9 +276,11 @@ func (s *Source) distribute(ctx context.Context, read []types.Record, lanes []*l
 		}
 	}
 	s.mu.Lock()
-	arrivals := s.opts.Disorder.apply(matched, s.random)
+	arrivals, dropped, doubled := s.opts.Disorder.apply(matched, s.random)
 	s.stats.Read += len(read)
 	s.stats.Matched += len(matched)
+	s.stats.Dropped += dropped
+	s.stats.Doubled += doubled
 	s.stats.Delivered += len(arrivals)
 	s.mu.Unlock()
 	together := make([][]record, len(lanes))

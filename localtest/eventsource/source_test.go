@@ -209,10 +209,14 @@ func TestDisorderIsWhatItsSeedSays(t *testing.T) {
 	t.Parallel()
 	run := func(d Disorder) (got []string) {
 		f := &function{}
-		inBubble(t, Mapping{BatchSize: 1, Parallelization: 1, RecordAge: time.Hour}, d, f, func(_ *Source, send func(...string)) {
+		inBubble(t, Mapping{BatchSize: 1, Parallelization: 1, RecordAge: time.Hour}, d, f, func(s *Source, send func(...string)) {
 			send(numbered(200)...)
 			time.Sleep(time.Minute)
 			got = slices.Concat(f.got()...)
+			st := s.Stats()
+			if st.Delivered != 200-st.Dropped+st.Doubled || (st.Dropped > 0) != (d.Drop > 0) || (st.Doubled > 0) != (d.Double > 0) {
+				t.Errorf("%+v did %+v", d, st)
+			}
 		})
 		return got
 	}
