@@ -401,6 +401,13 @@ func (s *Service) Schedule(name string, every time.Duration, payload func(tick t
 			case <-s.closing:
 				return
 			}
+			select { // A tick that was due as well may have been chosen.
+			case <-stopped:
+				return
+			case <-s.closing:
+				return
+			default:
+			}
 		}
 	})
 	return sync.OnceFunc(func() { close(stopped) }), nil
