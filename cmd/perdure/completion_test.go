@@ -1,8 +1,10 @@
 package main
 
 import (
+	"sync"
 	"testing"
 
+	"github.com/perdure-dev/perdure/functions/handler"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
 
@@ -15,6 +17,16 @@ func TestTabOffersWhatACommandMakesSomethingOf(t *testing.T) {
 	done(t, w.env, "cancel", "to-no-end")
 	const come, noEnd = "to-come\tcount_words, ready\n", "to-no-end\tcount_words, cancelled\n"
 	down := []string{"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:1", "PERDURE_TABLE=t", "AWS_MAX_ATTEMPTS=1"}
+	// Two of the questions come to the enqueue function at once, and Tab waits for no slow start of it.
+	var warm sync.WaitGroup
+	for range 2 {
+		warm.Go(func() {
+			if _, err := w.Request(t.Context(), handler.Request{Action: "tasks"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	warm.Wait()
 	for _, test := range []struct {
 		name string
 		env  []string

@@ -54,24 +54,12 @@ func startCloud(t *testing.T) *cloud {
 		}
 		t.Skip("moto_server is not installed: doctor is not tested against AWS's requests here")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	_ = listener.Close()
-	moto, err := process.Start(exec.Command("moto_server", "-H", "127.0.0.1", "-p", strconv.Itoa(port)), func(string) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = moto.Stop(time.Second) })
 	app := &handler.App{Store: memstore.New(memstore.Options{})}
 	enqueue, err := app.Enqueue(tasks.Registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := &url.URL{Scheme: "http", Host: "127.0.0.1:" + strconv.Itoa(port)}
-	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy := httputil.NewSingleHostReverseProxy(startMoto(t))
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/invocations") {
 			proxy.ServeHTTP(w, r)
@@ -96,6 +84,45 @@ func startCloud(t *testing.T) *cloud {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal(err)
+		}
+	}
+}
+
+// startMoto starts moto and returns its address once it listens there. When another program was faster on the port, moto
+// ends and is started again on another one.
+func startMoto(t *testing.T) *url.URL {
+	t.Helper()
+	deadline := time.After(2 * time.Minute)
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		_ = listener.Close()
+		said := make(chan string, 100)
+		moto, err := process.Start(exec.Command("moto_server", "-H", "127.0.0.1", "-p", strconv.Itoa(port)), func(line string) {
+			select {
+			case said <- line:
+			default: // nobody reads what it says about requests
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = moto.Stop(time.Second) })
+		for ended := false; !ended; {
+			select {
+			case line := <-said:
+				if strings.Contains(line, "Running on") {
+					return &url.URL{Scheme: "http", Host: "127.0.0.1:" + strconv.Itoa(port)}
+				}
+			case <-moto.Done():
+				ended = true
+				t.Logf("moto ended at once: %v", moto.Err())
+			case <-deadline:
+				t.Fatal("moto did not start within two minutes")
+			}
 		}
 	}
 }

@@ -160,13 +160,16 @@ func (s *server) stop() {
 	}
 }
 
-func edit(t *testing.T, name, before, after string) {
+// edit replaces texts of a file, each by the one that follows it, with a single write: no build has a part of them.
+func edit(t *testing.T, name string, replacements ...string) {
 	t.Helper()
 	text, err := os.ReadFile(name)
-	if err != nil || !bytes.Contains(text, []byte(before)) {
-		t.Fatalf("%s has no %q, error %v", name, before, err)
+	for i := 0; i < len(replacements); i += 2 {
+		if err != nil || !bytes.Contains(text, []byte(replacements[i])) {
+			t.Fatalf("%s has no %q, error %v", name, replacements[i], err)
+		}
 	}
-	if err := os.WriteFile(name, bytes.ReplaceAll(text, []byte(before), []byte(after)), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(strings.NewReplacer(replacements...).Replace(string(text))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -105,8 +105,7 @@ func init() {
 	}
 	tries(t, tried, 15)
 
-	edit(t, source, `panic("no such luck")`, "// here")
-	edit(t, source, twice, registered)
+	edit(t, source, `panic("no such luck")`, "// here", twice, registered)
 	if said = s.until(" starts again"); counted(said, "no such luck") != 0 || counted(said, "does not start:") != 0 {
 		t.Errorf("after many tries and the repair it said\n%s", strings.Join(said, "\n"))
 	}
