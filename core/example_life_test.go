@@ -46,7 +46,7 @@ func ExampleTaskOptions_startToFinish() {
 	}, core.TaskOptions{})
 	parent := core.NewParentTask("parent", func(context.Context, string) (string, []core.Child, error) {
 		return "", []core.Child{wait.Child("for ever"), price.Child("lamp")}, nil
-	}, core.TaskOptions{StartToFinish: 300 * time.Millisecond})
+	}, core.TaskOptions{StartToFinish: 2 * time.Second})
 	embedded(func(ctx context.Context, c *core.Client) {
 		h := must(parent.Enqueue(ctx, c, ""))
 		_, err := h.Wait(ctx)
@@ -77,7 +77,7 @@ func ExampleConfig_recovery() {
 	ctx, stop := context.WithCancel(context.Background())
 	quick := core.NewTask("quick", func(ctx context.Context, _ string) (int, error) {
 		return core.InfoOf(ctx).Attempt, nil
-	}, core.TaskOptions{Timeout: 50 * time.Millisecond})
+	}, core.TaskOptions{Timeout: time.Second})
 	config := core.Config{
 		Store: memstore.New(memstore.Options{}), Registry: must(core.NewRegistry(quick)),
 		Leeway: 10 * time.Millisecond, Poll: 10 * time.Millisecond, MaxRecoveries: 3,

@@ -15,8 +15,10 @@ func TestPayloadsBoundHowManyAttemptsRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var now, most atomic.Int64
 			hold := core.NewTask("hold", func(context.Context, string) (int, error) {
-				most.Store(max(most.Load(), now.Add(1)))
+				n := now.Add(1)
 				defer now.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
 				time.Sleep(time.Second)
 				return 0, nil
 			}, core.TaskOptions{})

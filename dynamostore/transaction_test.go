@@ -83,7 +83,7 @@ func (x *transactor) run(h *core.Handle[string]) (string, error) {
 		stop()
 		<-ended
 	}()
-	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return h.Wait(waiting)
 }

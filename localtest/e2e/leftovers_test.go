@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -133,7 +134,9 @@ func finalizeSlowly(t *testing.T, s *stack.Stack, client *core.Client) {
 	if r, err := s.Lambda.Invoke(t.Context(), stack.ProcessChildren, []byte("{}")); err != nil || r.FunctionError != "" {
 		t.Fatalf("%s: %s, error %v", stack.ProcessChildren, r.Payload, err)
 	}
-	if out, err := h.Wait(t.Context()); err != nil || out != 1500 {
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+	defer cancel()
+	if out, err := h.Wait(ctx); err != nil || out != 1500 {
 		t.Errorf("output %d, error %v", out, err)
 	}
 }

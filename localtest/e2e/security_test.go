@@ -119,7 +119,7 @@ func cancelRunning(t *testing.T, s *stack.Stack) []string {
 	t.Helper()
 	var ids []string
 	for _, kill := range []bool{false, true} {
-		id := request(t, s, json.RawMessage(`{"action":"enqueue","task":"slow","input":60000,"timeout_ms":3000}`)).ExecutionID
+		id := request(t, s, json.RawMessage(`{"action":"enqueue","task":"slow","input":60000,"timeout_ms":20000}`)).ExecutionID
 		ids = append(ids, id)
 		poll(t, func() bool {
 			return request(t, s, handler.Request{Action: "get", ExecutionID: id}).Status == core.StatusRunning
@@ -162,12 +162,12 @@ func poll(t *testing.T, condition func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(2 * time.Minute)
 	for !condition() {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatal("it did not come to pass within a minute")
+			t.Fatal("it did not come to pass within two minutes")
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package showcase
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -149,7 +150,9 @@ var scenarios = map[string]func(v visitor){
 		for i := range items {
 			items[i].Input = i // 0 is refused
 		}
-		for i, r := range tasks.Checked.EnqueueMany(v.Context(), v.client, items, nil) {
+		ctx, cancel := context.WithTimeout(v.Context(), 5*time.Minute)
+		defer cancel()
+		for i, r := range tasks.Checked.EnqueueMany(ctx, v.client, items, nil) {
 			if i == 0 {
 				if !errors.Is(r.Err, core.ErrInvalid) {
 					v.Errorf("item 0: %v", r.Err)
@@ -159,7 +162,7 @@ var scenarios = map[string]func(v visitor){
 			if r.Err != nil {
 				v.Fatalf("item %d: %v", i, r.Err)
 			}
-			if out, err := r.Handle.Wait(v.Context()); out != i || err != nil {
+			if out, err := r.Handle.Wait(ctx); out != i || err != nil {
 				v.Errorf("item %d came to %d, %v", i, out, err)
 			}
 		}
