@@ -14,9 +14,12 @@ type Info struct {
 	ParentID    string // empty for a root
 	// Index is the place of a child among its siblings, from 0: of a step in its sequence, of an iteration in its
 	// loop. FinalizeIndex for a finalize execution; 0 for a root.
-	Index    int
-	Attempt  int // 1 for the first
-	Deadline time.Time
+	Index int
+	// CreatedAt is when the execution was put in. With ExecutionID it names a root for good: an id that a caller chose may
+	// be given to another execution once the retention of this one is over.
+	CreatedAt time.Time
+	Attempt   int // 1 for the first
+	Deadline  time.Time
 	// RedriveOf is the id of the execution that this one redrives; empty for none.
 	RedriveOf string
 	// Previous is the failure of the attempt before; nil for the first.
@@ -74,7 +77,7 @@ func about(log *slog.Logger, e *Execution) *slog.Logger {
 // withInfo returns the context of an attempt's code.
 func withInfo(ctx context.Context, e *Execution, deadline time.Time, log *slog.Logger, closing chan struct{}) context.Context {
 	info := Info{
-		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID, RedriveOf: e.RedriveOf,
+		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID, RedriveOf: e.RedriveOf, CreatedAt: e.CreatedAt,
 		Attempt: e.Attempts, Deadline: deadline, Previous: e.Failure,
 	}
 	if e.Parent != nil {

@@ -178,7 +178,12 @@ func (r *results) origins(ctx context.Context, children []*Execution) ([]*Execut
 
 // getOne reads one record; the error matches ErrNotFound when there is none.
 func getOne(ctx context.Context, store Store, id string) (*Execution, error) {
-	found, err := store.Get(ctx, []string{id}, Filter{})
+	return getOneOf(ctx, store, id, Filter{})
+}
+
+// getOneOf returns the execution if it passes the filter.
+func getOneOf(ctx context.Context, store Store, id string, filter Filter) (*Execution, error) {
+	found, err := store.Get(ctx, []string{id}, filter)
 	if err != nil {
 		return nil, err
 	}

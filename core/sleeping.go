@@ -111,7 +111,7 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 	var last *Execution // the finished sleeper of the round before
 	for round := 0; ; {
 		id := sleepID(key, round)
-		e, err := getOne(ctx, c.store, id)
+		e, err := getOneOf(ctx, c.store, id, Filter{Unexpired: true})
 		now := time.Now()
 		switch {
 		case errors.Is(err, ErrNotFound) && last != nil:

@@ -129,9 +129,12 @@ type Filter struct {
 	Status   Status // empty: any
 	Sleeping *bool
 	Finished *bool
+	// Unexpired leaves out records whose retention is over, which the store may delete at any moment. The engine reads them
+	// as long as they are there; to users they are gone.
+	Unexpired bool
 }
 
-// Match reports whether e passes the filter.
+// Match reports whether e passes the filter, as far as its record tells.
 func (f Filter) Match(e *Execution) bool {
 	return (f.Status == "" || f.Status == e.Status) &&
 		(f.Sleeping == nil || *f.Sleeping == e.Sleeping()) &&
