@@ -31,6 +31,8 @@ const (
 	// announceEvery is how often an executor tells that it is at work, and announceFor for how long that holds.
 	announceEvery = 10 * time.Second
 	announceFor   = 25 * time.Second
+	// meetWithin bounds what that takes of the time of claims that wait to be returned.
+	meetWithin = 2 * time.Second
 	// askEvery is how often an executor that loses claims looks who is at work.
 	askEvery = time.Second
 	// patience is how long an entry that belongs to somebody else is left alone once it was seen; morePatience is added
@@ -126,6 +128,8 @@ const executorPrefix = "x."
 //	condition: it is not known to be for longer
 //	outcome:   it is known; those whose time was over when this process looked last are forgotten
 func (s *Store) meet(ctx context.Context, executor string, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, meetWithin)
+	defer cancel()
 	x := newExpression()
 	until := number(now.Add(announceFor).UnixMilli())
 	own := x.anyName(executorPrefix + executor)
@@ -146,6 +150,8 @@ func (s *Store) meet(ctx context.Context, executor string, now time.Time) {
 
 // askForOthers reads who is at work.
 func (s *Store) askForOthers(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, meetWithin)
+	defer cancel()
 	out, err := s.api.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String(s.table), Key: primaryKey(settingsKey, sortExecutors)})
 	if err != nil {
 		s.opts.Logger.WarnContext(ctx, "executors do not know of each other", logError, explain(s.where, err))

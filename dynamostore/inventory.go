@@ -59,7 +59,7 @@ func kindOf(it item) string {
 		return "part"
 	case strings.HasPrefix(sk, "n#"):
 		return "bucket"
-	case strings.HasPrefix(sk, effectKey("")):
+	case strings.HasPrefix(sk, effectPrefix):
 		return "effect"
 	case strings.HasPrefix(sk, pointerPrefix):
 		return "pointer"

@@ -119,8 +119,16 @@ func partKey(field, nonce string, number int) string {
 	return fmt.Sprintf("p#%s#%s#%02d", field, nonce, number)
 }
 
-// effectKey is where the completion of an effect is noted: see Once.
-func effectKey(name string) string { return "x#" + name }
+// effectKey is where the completion of an effect is noted: see Once. Of a root it names the time as well, since its id may
+// be used again once its retention is over.
+func effectKey(info core.Info, name string) string {
+	if info.ParentID != "" {
+		return effectPrefix + name
+	}
+	return fmt.Sprintf("%s%s#%d", effectPrefix, name, info.CreatedAt.UnixMilli())
+}
+
+const effectPrefix = "x#"
 
 // bucketKey names the family, since a parent's id may be used again once its retention is over.
 func bucketKey(family string, bucket int) string { return fmt.Sprintf("n#%s#%03d", family, bucket) }

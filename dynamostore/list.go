@@ -118,10 +118,8 @@ func (s *Store) listedAt(ctx context.Context, now time.Time, l core.Listing, pla
 			s.opts.Logger.ErrorContext(ctx, "an item does not decode and is left out of a list", append(about(it), logError, err)...)
 			continue
 		}
-		d := decoder{item: it}
-		over := it[attributeTTL] != nil && d.int64(attributeTTL) <= now.Unix()
 		// An id that is used again has another place, and is listed there.
-		if !over && l.Match(e) && core.PlaceOf(e).Compare(places[i]) == 0 {
+		if !expired(it, now) && l.Match(e) && core.PlaceOf(e).Compare(places[i]) == 0 {
 			found = append(found, e)
 		}
 	}

@@ -63,7 +63,7 @@ func Once[Out any](ctx context.Context, s *Store, name string, out Out, writes .
 	case len(writes) > maxOnceEntries:
 		return zero, fmt.Errorf("%w: effect %q has %d writes, the limit is %d", core.ErrTooLarge, name, len(writes), maxOnceEntries)
 	}
-	key := primaryKey(info.ExecutionID, effectKey(name))
+	key := primaryKey(info.ExecutionID, effectKey(info, name))
 	_, err = api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
 		TransactItems: append([]types.TransactWriteItem{{Put: s.completion(key, data, time.Now())}}, writes...),
 	})

@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,25 @@ func TestAnEffectIsHadOnceHoweverOftenTheCodeRuns(t *testing.T) {
 }
 
 // When a condition of the effect's own fails, nothing is noted: the next attempt may have it.
+// The completion of an effect outlives its root, whose id may be used again: the effect of the next execution was once
+// taken for had.
+func TestTheNextExecutionOfAnIDHasAnEffectOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s, accounts := testStore(t), testTable(t)
+	task := core.NewTask("pay", func(ctx context.Context, _ string) (string, error) {
+		return Once(ctx, s.Store, "pay", core.InfoOf(ctx).CreatedAt.String(), add(accounts, "shop", 5))
+	}, core.TaskOptions{})
+	first := runTask(t, s, task, func() {})
+	damage(t, s, first.ID, attributeTTL, number(1))
+	second := runTask(t, s, task, func() {})
+	if got := balance(t, accounts, "shop"); got != 10 {
+		t.Errorf("the balance is %d, want 10", got)
+	}
+	if bytes.Equal(first.Output.Data, second.Output.Data) {
+		t.Errorf("both came to %s", first.Output.Data)
+	}
+}
+
 func TestAnEffectWhoseConditionFailsIsNotNoted(t *testing.T) {
 	t.Parallel()
 	s, accounts := testStore(t), testTable(t)

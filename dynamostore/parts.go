@@ -263,5 +263,39 @@ func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
 		}
 		t.payload.Data = data
 	}
+	s.renew(ctx, items, time.Now())
 	return nil
+}
+
+// renew keeps parts that are read when most of their time is over, since an execution may live longer than was thought
+// when it was written: a loop that goes on for years reads its input at each iteration. What cannot be renewed, as by whoever
+// may only read, is left as it is.
+func (s *Store) renew(ctx context.Context, parts map[string]item, now time.Time) {
+	if s.opts.Retention < 0 {
+		return
+	}
+	var old []item
+	for _, it := range parts {
+		if d := (decoder{item: it}); it[attributeTTL] != nil && time.Unix(d.int64(attributeTTL), 0).Before(now.Add(siblingSlack/2)) {
+			old = append(old, it)
+		}
+	}
+	s.parallel(len(old), func(i int) {
+		d := decoder{item: old[i]}
+		if _, err := s.api.UpdateItem(ctx, s.renewPart(d.text(keyPK), d.text(keySK), now)); err != nil {
+			s.opts.Logger.DebugContext(ctx, "a part is not renewed", "execution_id", d.text(keyPK), logError, err)
+		}
+	})
+}
+
+// renewPart puts off when a part may be deleted.
+//
+//	input:     the part's key
+//	condition: it is there
+//	outcome:   it is kept as long as one that is written now
+func (s *Store) renewPart(id, part string, now time.Time) *dynamodb.UpdateItemInput {
+	x := newExpression()
+	x.assign(attributeTTL, number(now.Add(s.opts.Retention+siblingSlack).Unix()))
+	x.when = append(x.when, "attribute_exists("+x.name(keyPK)+")")
+	return x.input(s.table, primaryKey(id, part), types.ReturnValueNone)
 }

@@ -183,8 +183,9 @@ func (s *Store) Restore(ctx context.Context, id string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("restore execution %s: %w", id, err)
 	}
-	if e.Queue == core.QueueNone && e.Family != nil && !e.Status.Finished() {
-		// Children that finished meanwhile were not counted: the check that all of them exist does it.
+	if (e.Queue == core.QueueNone || e.Queue == core.QueueParent) && e.Family != nil && !e.Status.Finished() {
+		// Children that finished meanwhile were not counted: the check that all of them exist does it, once more.
+		delete(repaired, aSpawned)
 		repaired[indexQueue] = text(queueKey(core.QueueParent, shardOf(id, s.opts.Shards)))
 		repaired[indexDueAt] = number(now.UnixMilli())
 	}
@@ -199,13 +200,14 @@ func (s *Store) Restore(ctx context.Context, id string, now time.Time) error {
 //
 //	input:     an item in quarantine, and the same with its entries as they are to be
 //	condition: its revision and its entry are those that were read
-//	outcome:   the entries are those of the second, qt is gone, the revision is raised
+//	outcome:   the entries are those of the second, and whether all children are known to exist; qt is gone, the revision is
+//	           raised
 func (s *Store) restore(it, repaired item) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	for _, name := range []string{aRev, indexQueue, indexDueAt} {
 		x.when = append(x.when, x.name(name)+" = "+x.value(it[name]))
 	}
-	for _, name := range []string{indexQueue, indexDueAt, indexCancel} {
+	for _, name := range []string{indexQueue, indexDueAt, indexCancel, aSpawned} {
 		switch v := repaired[name]; {
 		case v != nil:
 			x.assign(name, v)

@@ -274,6 +274,48 @@ func TestAChildOfACorruptParentEndsAndIsCountedWhenTheParentIsRestored(t *testin
 	}
 }
 
+// A parent of which not all children have ended goes on waiting for the others when it is restored: it was once held under
+// a lease that nobody gave back, or not looked at before its time was over.
+func TestARestoredParentIsCheckedOnceMore(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]time.Duration{"without a limit": 0, "with a limit": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := testStore(t)
+			p := core.NewExecution("p", core.Spec{TaskID: "t", Timeout: time.Minute, StartToFinish: limit}, now)
+			for _, ev := range []core.Event{
+				core.StartAttempt{ExecutorID: "x", Left: time.Hour, Leeway: time.Second},
+				core.CommitChildren{ExecutorID: "x", Nonce: "n", Size: 2, CheckAt: now.Add(10 * time.Second)},
+				core.ChildrenSpawned{},
+			} {
+				var err error
+				if p, err = core.Transition(p, ev, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			insert(t, s, p)
+			damage(t, s, "p", aCreated, text("long ago"))
+			if got := s.CountFinished(t.Context(), now, []core.Count{{ParentID: "p", Indexes: []int{0}}})[0]; got.Err != nil {
+				t.Fatal(got.Err)
+			}
+			damage(t, s, "p", aCreated, number(now.UnixMilli()))
+			later := now.Add(time.Minute)
+			if err := s.Restore(t.Context(), "p", later); err != nil {
+				t.Fatal(err)
+			}
+			swept, err := s.ClaimChildrenFinished(t.Context(), core.Claim{
+				Sweep: core.Sweep{Now: later, Limit: 10}, ExecutorID: "y", ExpiresAt: later.Add(time.Minute),
+			})
+			if err != nil || len(swept.Executions) != 1 {
+				t.Fatalf("claimed %v, error %v", swept.Executions, err)
+			}
+			after, err := core.Transition(swept.Executions[0], core.ChildrenSpawned{Units: []int{0}}, later)
+			if err != nil || after.ActiveChildren() != 1 || after.Family.Processing != core.ProcessingIdle {
+				t.Errorf("the check came to %+v, error %v", after, err)
+			}
+		})
+	}
+}
+
 // A payload that cannot be read fails its execution; it is not attempted every second for ever.
 func TestAnExecutionWhosePayloadCannotBeReadFails(t *testing.T) {
 	t.Parallel()

@@ -118,6 +118,9 @@ func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*c
 		if !ok {
 			continue
 		}
+		if filter.Unexpired && expired(it, time.Now()) {
+			continue
+		}
 		e, err := decode(it)
 		if err != nil {
 			return nil, err
@@ -127,6 +130,12 @@ func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*c
 		}
 	}
 	return out, nil
+}
+
+// expired reports whether an item's retention is over.
+func expired(it item, now time.Time) bool {
+	d := decoder{item: it}
+	return it[attributeTTL] != nil && d.int64(attributeTTL) <= now.Unix()
 }
 
 // GetBySleepKey implements core.Store.
