@@ -234,13 +234,13 @@ func TestCodeIsNotBegunWhenItsTimeIsOver(t *testing.T) {
 type slowLoad struct {
 	core.Store
 	first time.Duration
-	times int32 // how many are slow; 0 for one
-	least int   // payloads of a load that counts
+	times int32        // how many are slow; 0 for one
+	least atomic.Int32 // payloads of a load that counts
 	loads atomic.Int32
 }
 
 func (s *slowLoad) Load(ctx context.Context, payloads ...*core.Payload) error {
-	if len(payloads) >= s.least && s.loads.Add(1) <= max(1, s.times) {
+	if len(payloads) >= int(s.least.Load()) && s.loads.Add(1) <= max(1, s.times) {
 		time.Sleep(s.first)
 	}
 	return s.Store.Load(ctx, payloads...)
@@ -280,7 +280,7 @@ func TestAnAttemptWhoseCodeWasNotBegunIsNoFailedOne(t *testing.T) {
 				stop := w.start()
 				one := enqueue(w, size, long)
 				w.settle()
-				slow.least = 2 // the outputs of the family
+				slow.least.Store(2) // the outputs of the family
 				slow.loads.Store(0)
 				family := enqueue(w, sum, 1)
 				w.settle()
