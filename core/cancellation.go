@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -66,10 +67,17 @@ func (x *Executor) cancelFlagged(ctx context.Context) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(x.cancelled, func(_ string, until time.Time) bool { return until.Before(now) })
 	for _, e := range cancelled {
-		if a := x.running[e.ID]; a != nil {
-			a.cancel(ErrCancelled)
+		if x.cancelRunning(e.ID, ErrCancelled) {
+			continue
 		}
+		// Its attempt has ended, or its claim was not answered yet: the flag is gone, so its code must not begin.
+		if x.cancelled == nil {
+			x.cancelled = map[string]time.Time{}
+		}
+		x.cancelled[e.ID] = e.LeaseEnd()
 	}
 	return nil
 }

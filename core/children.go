@@ -122,6 +122,9 @@ func (x *Executor) process(ctx context.Context, parent *Execution) error {
 		indexes = []int{FinalizeIndex}
 	}
 	children, err := x.allChildren(ctx, parent, indexes)
+	if errors.Is(err, errUnknownHere) {
+		return x.releaseUnknown(ctx, parent)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,6 +207,9 @@ func (x *Executor) allChildren(ctx context.Context, parent *Execution, indexes [
 func (x *Executor) missingChildren(ctx context.Context, parent *Execution, indexes []int) ([]*Execution, error) {
 	now := time.Now()
 	if parent.Status == StatusWaitingForFinalize {
+		if _, known := x.cfg.Registry.lookup(parent.Family.FinalizeTaskID); !known {
+			return nil, errUnknownHere
+		}
 		child, err := x.finalizeChild(parent, now)
 		return []*Execution{child}, err
 	}

@@ -57,6 +57,8 @@ func NewClient(store Store, opts ClientOptions) (*Client, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	opts.Logger = guardedLogger(opts.Logger)
+	opts.Observer = opts.Observer.guarded(opts.Logger)
 	c := &Client{store: store, opts: opts}
 	c.writer = writer{store: store, observer: &c.opts.Observer}
 	return c, nil

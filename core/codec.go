@@ -11,6 +11,7 @@ import (
 // Codec turns inputs and outputs into bytes and back. All executors and clients of one store must use the
 // same one.
 type Codec interface {
+	// Encode returns bytes that nobody changes any more.
 	Encode(v any) ([]byte, error)
 	// Decode reads exactly one value into v, a pointer.
 	Decode(data []byte, v any) error
@@ -31,8 +32,70 @@ func (JSON) Encode(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	data := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	if !nestsWithin(data, maxNesting) {
+		return nil, fmt.Errorf("the JSON is nested more than %d deep, and could not be read again", maxNesting)
+	}
+	return data, nil
 }
+
+// maxNesting is how deep the JSON of a value may be nested. encoding/json writes any depth and reads 10,000; what the
+// engine puts around a value takes some of that.
+const maxNesting = 9000
+
+// nestsWithin reports whether JSON text is nested at most limit deep.
+func nestsWithin(data []byte, limit int) bool {
+	if len(data) <= 2*limit {
+		return true // each level has two characters
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > limit {
+				return false
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return true
+}
+
+// isJSON reports whether a codec is JSON, which it is by default.
+func isJSON(c *Codec) bool {
+	if c == nil {
+		return true
+	}
+	_, ok := (*c).(JSON)
+	return ok
+}
+
+// encodeValue encodes a value: the bytes are not nil, and nobody else's.
+func encodeValue(c Codec, v any) ([]byte, error) {
+	if p, ok := v.(persistable); ok {
+		v = p.persisted()
+	}
+	data, err := c.Encode(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case data == nil:
+		return []byte{}, nil // a payload with no bytes is still a payload
+	}
+	if _, own := c.(JSON); !own {
+		data = bytes.Clone(data) // another codec may use its buffer again
+	}
+	return data, nil
+}
+
+// persistable is implemented by types of the engine whose persisted form is another one.
+type persistable interface{ persisted() any }
 
 // Decode reads JSON text into v.
 func (j JSON) Decode(data []byte, v any) error {
@@ -51,6 +114,12 @@ func (j JSON) Decode(data []byte, v any) error {
 		return errors.New("there is more behind the JSON value")
 	}
 	return nil
+}
+
+// restorable is the other side of persistable.
+type restorable interface {
+	record() any // a pointer to the persisted form
+	restore(record any)
 }
 
 // value is an input or output as the engine hands it on: encoded bytes, or what a family came to, which is
@@ -87,9 +156,17 @@ type familyDecoder interface {
 func decodeValue[T any](c Codec, v value) (T, error) {
 	var t T
 	if v.family == nil {
-		if err := c.Decode(v.data, &t); err != nil {
+		var into any = &t
+		p, other := into.(restorable)
+		if other {
+			into = p.record()
+		}
+		if err := c.Decode(v.data, into); err != nil {
 			var zero T
 			return zero, fmt.Errorf("decode %T: %w", zero, err)
+		}
+		if other {
+			p.restore(into)
 		}
 		return t, nil
 	}

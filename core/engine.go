@@ -143,6 +143,9 @@ func NewEngine(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg}
+	e.cfg.Logger = guardedLogger(e.cfg.Logger)
+	e.cfg.Observer = e.cfg.Observer.guarded(e.cfg.Logger)
+	e.cfg.Registry.encodeBy(&e.cfg.Codec)
 	e.shortest, e.longest = cfg.Registry.timeouts()
 	return e, nil
 }
@@ -177,7 +180,11 @@ type Executor struct {
 	payloads payloads
 	// expected is when something becomes due that this process has put, at the earliest; zero for never.
 	expected  time.Time
-	running   map[string]*attempt     // by execution id
+	running   map[attemptID]*attempt  // from before their code begins until it has ended
+	coding    int                     // attempts whose code runs
+	abandoned int                     // attempts whose code goes on without them and that hold their room
+	cancelled map[string]time.Time    // executions that were found cancelled before they were in running, and until when
+	graceOver bool                    // Shutdown's grace is over: what is registered ends at once
 	patient   []unbornChild           // children that wait for room unborn
 	taken     int                     // how many of them got it since keepPace looked
 	givenAway int                     // how many of them it gave to others when it looked, for no code ended
@@ -192,7 +199,7 @@ type Executor struct {
 	flushed   chan struct{} // closed by Flush
 	flush     sync.Once
 
-	observed map[observedID]*openAttempt // attempts whose end the observer was not told yet; guarded by mu
+	observed map[attemptID]*openAttempt // attempts whose end the observer was not told yet; guarded by mu
 }
 
 // runningStep is what is known of a running step of a sequence, which spares reading it.
@@ -201,15 +208,12 @@ type runningStep struct {
 	in     *value // nil when it is not known
 }
 
-// attempt is user code under way.
-type attempt struct{ cancel context.CancelCauseFunc }
-
 // NewExecutor returns an executor with an id of its own.
 func (e *Engine) NewExecutor(opts ExecutorOptions) *Executor {
 	x := &Executor{
 		Engine: e, id: NewID(), free: e.cfg.Concurrency,
 		results: results{store: e.cfg.Store, codec: e.cfg.Codec},
-		running: map[string]*attempt{}, unborn: map[string]*unborn{}, steps: map[string]*runningStep{}, changed: make(chan struct{}, 1),
+		running: map[attemptID]*attempt{}, unborn: map[string]*unborn{}, steps: map[string]*runningStep{}, changed: make(chan struct{}, 1),
 		closing: make(chan struct{}), flushed: make(chan struct{}), payloads: payloads{usual: firstPayload},
 	}
 	if opts.SweepOnly {
@@ -272,6 +276,7 @@ func (x *Executor) Shutdown(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	x.mu.Lock()
+	x.graceOver = true
 	for _, a := range x.running {
 		a.cancel(ErrShutdown)
 	}

@@ -37,14 +37,18 @@ func (t *Task[In, Out]) inserted(c *Client, e *Execution, err error) (*Handle[Ou
 // Prepare returns the first record of an execution of the task without putting it into the store, for a store that
 // puts it in together with something else. HandleOf returns the handle of its ID.
 func (t *Task[In, Out]) Prepare(c *Client, in In, opts EnqueueOptions) (*Execution, error) {
-	input, err := c.opts.Codec.Encode(in)
-	if err != nil {
-		return nil, fmt.Errorf("enqueue task %s: encode input %T: %w", t.def.id, in, err)
-	}
-	if t.def.validate != nil || t.def.sleepKey != nil {
-		if err := t.def.check(c.opts.Codec, input); err != nil {
-			return nil, fmt.Errorf("enqueue: %w input of task %s: %w", ErrInvalid, t.def.id, err)
+	var input []byte
+	err := guardedCall(func() (err error) {
+		if input, err = encodeValue(c.opts.Codec, in); err != nil {
+			return fmt.Errorf("encode %T: %w", in, err)
 		}
+		if t.def.validate != nil || t.def.sleepKey != nil {
+			return t.def.check(c.opts.Codec, value{data: input})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("enqueue: %w input of task %s: %w", ErrInvalid, t.def.id, err)
 	}
 	return c.prepare(t.def, input, opts)
 }
@@ -60,7 +64,8 @@ func (c *Client) EnqueueRaw(ctx context.Context, taskID string, input []byte, op
 	if err := c.opts.Limits.checkPayload("the input of task "+taskID, input); err != nil {
 		return "", fmt.Errorf("enqueue: %w", err)
 	}
-	if err := def.check(c.opts.Codec, input); err != nil {
+	input = bytes.Clone(input) // the caller may use it again while the execution runs
+	if err := guardedCall(func() error { return def.check(c.opts.Codec, value{data: input}) }); err != nil {
 		return "", fmt.Errorf("enqueue: %w input of task %s: %w", ErrInvalid, taskID, err)
 	}
 	e, err := c.prepare(def, input, opts)
@@ -90,7 +95,11 @@ func (c *Client) prepare(def *definition, input []byte, opts EnqueueOptions) (*E
 	id := opts.ID
 	switch {
 	case def.sleepKey != nil:
-		if spec.SleepKey, err = def.sleepKey(c.opts.Codec, value{data: input}); err != nil {
+		err := guardedCall(func() (err error) {
+			spec.SleepKey, err = def.sleepKey(c.opts.Codec, value{data: input})
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("enqueue: %w", err)
 		}
 		id = SleepID(spec.SleepKey)

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -56,11 +57,11 @@ func (x *Executor) finalizeChild(parent *Execution, now time.Time) (*Execution, 
 func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definition) error {
 	now := time.Now()
 	leased := parent.Family.Processing == ProcessingProcessing
-	switch {
-	case x.left(now) < parent.Timeout && leased:
+	switch tooLate := x.shuttingDown() || x.left(now) < parent.Timeout; {
+	case tooLate && leased:
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
 		return err
-	case x.left(now) < parent.Timeout:
+	case tooLate:
 		return nil // it is due: an executor with more time takes it
 	}
 	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)}}
@@ -80,27 +81,31 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 		}
 		parent = after
 	}
+	log := about(x.log, parent)
+	open := x.begins(ctx, parent, true)
+	a := x.register(ctx, parent, true)
+	defer x.unregister(a)
+	err := x.finalizeWith(ctx, parent, def, a, now, log)
+	x.unended(open, err)
+	return err
+}
+
+// finalizeWith calls a parent's finalize function on its children's results.
+func (x *Executor) finalizeWith(
+	ctx context.Context, parent *Execution, def *definition, a *attempt, now time.Time, log *slog.Logger,
+) error {
 	family, err := x.results.family(ctx, parent)
 	var missing *missingChildError
 	switch {
 	case errors.As(err, &missing):
 		return x.end(ctx, parent, FinishFamily{ExecutorID: x.id, Failure: newFailure(CodeInvalid, err.Error(), "")})
+	case err != nil && errors.Is(context.Cause(a.ctx), ErrCancelled):
+		return nil
 	case err != nil:
 		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
 		return errors.Join(err, releaseErr)
 	}
-	log := about(x.log, parent)
-	open := x.begins(ctx, parent, true)
-	err = x.finalizeWith(ctx, parent, def, family, now, log)
-	x.unended(open, err)
-	return err
-}
-
-// finalizeWith calls a parent's finalize function on what the family came to.
-func (x *Executor) finalizeWith(
-	ctx context.Context, parent *Execution, def *definition, family *familyValue, now time.Time, log *slog.Logger,
-) error {
-	r := x.call(ctx, parent, now, log, func(ctx context.Context) (outcome, error) {
+	r := x.call(parent, a, now, log, func(ctx context.Context) (outcome, error) {
 		data, err := def.finalize(ctx, x.cfg.Codec, value{family: family})
 		return outcome{output: data}, err
 	})
@@ -113,9 +118,14 @@ func (x *Executor) finalizeWith(
 	case r.unbegun && parent.Family.Recoveries < x.cfg.MaxRecoveries:
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: unbegunDelay, Late: true})
 		return err
+	case r.err != nil && r.err.undecoded && x.othersMayKnow(parent):
+		log.WarnContext(ctx, "the children's results do not decode here: left to an executor of another version of the program")
+		return x.releaseUnknown(ctx, parent)
 	}
 	if r.err == nil {
-		r.err = x.cfg.Limits.checkPayload("the output of task "+parent.TaskID, r.out.output)
+		if err := x.cfg.Limits.checkPayload("the output of task "+parent.TaskID, r.out.output); err != nil {
+			r.err = noteError(&limitError{err})
+		}
 	}
 	ev := FinishFamily{ExecutorID: x.id, Output: Payload{Data: r.out.output}}
 	if r.err != nil {
@@ -126,18 +136,36 @@ func (x *Executor) finalizeWith(
 	return x.end(ctx, parent, ev)
 }
 
-// releaseUnknown gives back a claimed parent whose task this executor does not know; after the limit it ends
-// finalize_failed, a sequence failed.
+// errUnknownHere is the error of what needs a task, or a version of its code, that this executor does not have.
+var errUnknownHere = errors.New("this executor does not know the task")
+
+// releaseUnknown gives back a claimed parent that this executor cannot take on, for one that knows the task that it needs;
+// after the limit it ends finalize_failed, a sequence failed.
 func (x *Executor) releaseUnknown(ctx context.Context, parent *Execution) error {
-	now := time.Now()
-	if !parent.UnknownSince.IsZero() && now.Sub(parent.UnknownSince) >= x.cfg.UnknownTaskLimit {
-		if parent.Family.Sequential {
-			return x.end(ctx, parent, EndSequence{ExecutorID: x.id, Finished: parent.Family.Step, Failure: x.unknownTask(parent)})
-		}
-		return x.end(ctx, parent, FinishFamily{ExecutorID: x.id, Failure: x.unknownTask(parent)})
+	if x.othersMayKnow(parent) {
+		_, err := x.write(ctx, parent, ReleaseChildren{
+			ExecutorID: x.id, Unknown: true, Delay: unknownDelay(parent.UnknownSince, time.Now()),
+		})
+		return err
 	}
-	_, err := x.write(ctx, parent, ReleaseChildren{
-		ExecutorID: x.id, Unknown: true, Delay: unknownDelay(parent.UnknownSince, now),
-	})
-	return err
+	var ev Event
+	switch f := parent.Family; {
+	case f.Sequential:
+		ev = EndSequence{ExecutorID: x.id, Finished: f.Step, Failure: x.unknownParent(parent)}
+	case parent.Status == StatusWaitingForFinalize:
+		ev = EndFinalize{Failure: x.unknownTask(f.FinalizeTaskID)}
+	default:
+		ev = FinishFamily{ExecutorID: x.id, Failure: x.unknownParent(parent)}
+	}
+	return x.end(ctx, parent, ev)
+}
+
+// unknownParent is the failure of a parent that no executor could take past its children.
+func (x *Executor) unknownParent(parent *Execution) *Failure {
+	if _, known := x.cfg.Registry.lookup(parent.TaskID); !known {
+		return x.unknownTask(parent.TaskID)
+	}
+	return newFailure(CodeNotFound, fmt.Sprintf(
+		"no executor could take task %q past its children within %s: what comes next, or what they returned, is of another version of the program",
+		parent.TaskID, x.cfg.UnknownTaskLimit), "")
 }

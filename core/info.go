@@ -67,6 +67,8 @@ const (
 	logStatus    = "status"
 	logLoop      = "loop"
 	logCount     = "count"
+	logDuration  = "duration"
+	logObserver  = "observer_function"
 )
 
 // about returns a logger whose lines say which execution they are about.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -9,12 +10,13 @@ import (
 
 // Iteration is what one iteration of a looping task came to. Done, Again and AgainWith make it.
 type Iteration[In, Out any] struct {
-	Done   bool `json:"done"`
-	Output Out  `json:"output,omitzero"` // of the loop, when Done
+	Done   bool
+	Output Out // of the loop, when Done
 	// Next is the input of the next iteration; nil for the loop's own.
-	Next *In `json:"next,omitempty"`
-	// Sleep is waited before the next iteration; 0 for what the loop's options say.
-	Sleep time.Duration `json:"sleep,omitempty"`
+	Next *In
+	// Sleep is waited before the next iteration, at most 30 days. Default (0): what the loop's options say; less than 0
+	// for none.
+	Sleep time.Duration
 }
 
 // Done ends a loop with an output.
@@ -25,24 +27,106 @@ func Done[In, Out any](out Out) Iteration[In, Out] {
 // Again asks for another iteration with the loop's own input.
 func Again[In, Out any]() Iteration[In, Out] { return Iteration[In, Out]{} }
 
-// AgainWith asks for another iteration with an input of its own.
+// AgainWith asks for another iteration with an input of its own, which may be nil or the zero value.
 func AgainWith[In, Out any](next In) Iteration[In, Out] { return Iteration[In, Out]{Next: &next} }
+
+// iterationRecord is the persisted form of an Iteration. Pointers tell what is there from what is not, whatever the value;
+// HasNext tells a next input that is null in JSON from none.
+type iterationRecord[In, Out any] struct {
+	Done    bool          `json:"done"`
+	Output  *Out          `json:"output,omitempty"`
+	Next    *In           `json:"next,omitempty"`
+	HasNext bool          `json:"has_next,omitempty"`
+	Sleep   time.Duration `json:"sleep,omitempty"`
+}
+
+func (i Iteration[In, Out]) persisted() any {
+	r := iterationRecord[In, Out]{Done: i.Done, Next: i.Next, HasNext: i.Next != nil, Sleep: i.Sleep}
+	if i.Done {
+		r.Output = &i.Output
+	}
+	return r
+}
+
+// MarshalJSON returns the persisted form.
+func (i Iteration[In, Out]) MarshalJSON() ([]byte, error) { return JSON{}.Encode(i.persisted()) }
+
+// UnmarshalJSON reads what MarshalJSON returned.
+func (i *Iteration[In, Out]) UnmarshalJSON(data []byte) error {
+	r := i.record()
+	if err := json.Unmarshal(data, r); err != nil {
+		return err
+	}
+	i.restore(r)
+	return nil
+}
+
+func (*Iteration[In, Out]) record() any { return new(iterationRecord[In, Out]) }
+
+func (i *Iteration[In, Out]) restore(record any) {
+	r := record.(*iterationRecord[In, Out]) //nolint:forcetypeassert // record made it
+	*i = Iteration[In, Out]{Done: r.Done, Next: r.Next, Sleep: r.Sleep}
+	if r.Output != nil {
+		i.Output = *r.Output
+	}
+	if r.HasNext && r.Next == nil {
+		i.Next = new(In)
+	}
+}
 
 // LoopResult is what a looping task came to.
 type LoopResult[Out any] struct {
 	// Succeeded tells that an iteration said that it is done.
-	Succeeded bool `json:"succeeded"`
+	Succeeded bool
 	// Output is the last iteration's; the zero value when the loop did not succeed.
-	Output Out `json:"output,omitzero"`
+	Output Out
 	// Iterations is how many there were.
-	Iterations int `json:"iterations"`
+	Iterations int
+}
+
+// loopRecord is the persisted form of a LoopResult, whose output is there when it succeeded.
+type loopRecord[Out any] struct {
+	Succeeded  bool `json:"succeeded"`
+	Output     *Out `json:"output,omitempty"`
+	Iterations int  `json:"iterations"`
+}
+
+func (l LoopResult[Out]) persisted() any {
+	r := loopRecord[Out]{Succeeded: l.Succeeded, Iterations: l.Iterations}
+	if l.Succeeded {
+		r.Output = &l.Output
+	}
+	return r
+}
+
+// MarshalJSON returns the persisted form: succeeded, output when it did, iterations.
+func (l LoopResult[Out]) MarshalJSON() ([]byte, error) { return JSON{}.Encode(l.persisted()) }
+
+// UnmarshalJSON reads what MarshalJSON returned.
+func (l *LoopResult[Out]) UnmarshalJSON(data []byte) error {
+	r := l.record()
+	if err := json.Unmarshal(data, r); err != nil {
+		return err
+	}
+	l.restore(r)
+	return nil
+}
+
+func (*LoopResult[Out]) record() any { return new(loopRecord[Out]) }
+
+func (l *LoopResult[Out]) restore(record any) {
+	r := record.(*loopRecord[Out]) //nolint:forcetypeassert // record made it
+	*l = LoopResult[Out]{Succeeded: r.Succeeded, Iterations: r.Iterations}
+	if r.Output != nil {
+		l.Output = *r.Output
+	}
 }
 
 // LoopOptions say how often and how fast a loop goes round.
 type LoopOptions struct {
 	// MaxIterations is how many iterations there are at most, from 1 to 100,000. Required.
 	MaxIterations int
-	// Sleep is waited between two iterations, from 0 to 30 days. Default none.
+	// Sleep is waited between two iterations, from 0 to 30 days, besides the iteration task's own Delay. Default none.
 	Sleep time.Duration
 	// SleepFor, when it is not nil, returns what to wait in place of Sleep before the given iteration (1 for the
 	// second). It is called by whatever executor gets there, so it should depend on its argument alone.
@@ -59,13 +143,16 @@ func (o LoopOptions) validate(id string) error {
 	return nil
 }
 
-// sleep returns the wait before an iteration.
-func (o LoopOptions) sleep(iteration int) time.Duration {
-	d := o.Sleep
-	if o.SleepFor != nil {
-		d = o.SleepFor(iteration)
+// pause returns the wait before an iteration, of which the one before asked for sleep.
+func (o LoopOptions) pause(sleep time.Duration, iteration int) time.Duration {
+	switch {
+	case sleep != 0:
+	case o.SleepFor != nil:
+		sleep = o.SleepFor(iteration)
+	default:
+		sleep = o.Sleep
 	}
-	return min(max(0, d), maxRetryDelay)
+	return min(max(0, sleep), maxRetryDelay)
 }
 
 // loop is what makes a sequence a loop.
@@ -104,7 +191,7 @@ func NewLoopingTask[In, Out any](
 			}
 			out := iterated{done: it.Done, sleep: it.Sleep}
 			if it.Next != nil {
-				out.next, err = c.Encode(*it.Next)
+				out.next, err = encodeValue(c, *it.Next)
 			}
 			return out, err
 		},
@@ -136,22 +223,38 @@ func (x *Executor) iterate(
 	fail := func(err error) ([]Spec, Payload, bool, error) {
 		return nil, Payload{}, false, &limitError{fmt.Errorf("iteration %d: %w", step, err)}
 	}
-	if l == nil {
+	switch {
+	case l == nil && x.othersMayKnow(parent):
+		return nil, Payload{}, false, errUnknownHere
+	case l == nil:
 		return fail(errors.New("its task is no loop any more"))
 	}
-	it, err := l.decode(x.cfg.Codec, v)
-	if err != nil {
-		return fail(err)
-	}
-	if it.done || last {
-		data, err := l.result(x.cfg.Codec, v, it.done, step+1)
-		if err == nil {
-			err = x.cfg.Limits.checkPayload("the output of task "+parent.TaskID, data)
+	var (
+		it     iterated
+		result []byte
+		pause  time.Duration
+	)
+	err = guarded(func() (err error) {
+		if it, err = l.decode(x.cfg.Codec, v); err != nil {
+			return inputError{err, true}
 		}
-		if err != nil {
+		if it.done || last {
+			result, err = l.result(x.cfg.Codec, v, it.done, step+1)
+			return err
+		}
+		pause = l.opts.pause(it.sleep, step+1)
+		return nil
+	})
+	switch undecoded := undecodedBy(err); {
+	case undecoded && x.othersMayKnow(parent):
+		return nil, Payload{}, false, errUnknownHere
+	case err != nil:
+		return fail(err)
+	case it.done || last:
+		if err := x.cfg.Limits.checkPayload("the output of task "+parent.TaskID, result); err != nil {
 			return fail(err)
 		}
-		return nil, Payload{Data: data}, true, nil
+		return nil, Payload{Data: result}, true, nil
 	}
 	if err := x.cfg.Limits.checkPayload("the input of task "+l.iteration.id, it.next); err != nil {
 		return fail(err)
@@ -160,9 +263,6 @@ func (x *Executor) iterate(
 	if err != nil {
 		return fail(err)
 	}
-	spec.Delay = it.sleep
-	if spec.Delay <= 0 {
-		spec.Delay = l.opts.sleep(step + 1)
-	}
+	spec.Delay = min(spec.Delay+pause, maxDuration)
 	return []Spec{spec}, Payload{}, false, nil
 }

@@ -3,14 +3,16 @@ package core
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
 // Observer is told what an engine and its clients do: for metrics, traces and tests. Any of its functions may be nil,
 // and a nil one costs nothing. Observers makes one of several.
 //
-// The functions are called by the goroutine in which it happens, by many at once, so they must be quick and safe for
-// concurrent use. What they are given is shared: they must not change it, nor keep payloads.
+// The functions are called as it happens, by many goroutines at once, so they must be quick and safe for concurrent use. What
+// they are given is shared: they must not change it, nor keep payloads. One that panics, or takes longer than 10 s, is
+// logged and left, and what it was told of goes on.
 //
 // Something is told by the process whose write made it so, once the write took effect. So an end is told once, whichever
 // process brings it: attempts and their executions by their executor, children that are put once, after they ended,
@@ -133,6 +135,43 @@ func both[T any](first, second func(context.Context, T)) func(context.Context, T
 	}
 }
 
+// guarded returns an observer whose functions cannot hurt whoever calls them.
+func (o Observer) guarded(log *slog.Logger) Observer {
+	if started := o.AttemptStarted; started != nil {
+		o.AttemptStarted = func(ctx context.Context, a AttemptStarted) context.Context {
+			made := make(chan context.Context, 1)
+			observe(ctx, log, "AttemptStarted", func() { made <- started(ctx, a) })
+			select {
+			case ctx := <-made:
+				if ctx != nil {
+					return context.WithoutCancel(ctx) // it may add values, and not end other people's code
+				}
+			default:
+			}
+			return ctx
+		}
+	}
+	o.AttemptEnded = observes(log, "AttemptEnded", o.AttemptEnded)
+	o.Finished = observes(log, "Finished", o.Finished)
+	o.Recovered = observes(log, "Recovered", o.Recovered)
+	o.PassDone = observes(log, "PassDone", o.PassDone)
+	return o
+}
+
+func observes[T any](log *slog.Logger, name string, f func(context.Context, T)) func(context.Context, T) {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, what T) { observe(ctx, log, name, func() { f(ctx, what) }) }
+}
+
+func observe(ctx context.Context, log *slog.Logger, name string, f func()) {
+	err := guarded(func() error { f(); return nil })
+	if err != nil {
+		log.ErrorContext(ctx, "the observer's function failed", logObserver, name, logError, err)
+	}
+}
+
 // finished tells that a write has finished an execution.
 func (o *Observer) finished(ctx context.Context, e *Execution) {
 	if o != nil && o.Finished != nil {
@@ -173,13 +212,6 @@ type openAttempt struct {
 	ctx     context.Context // for the code
 }
 
-// observedID is what an open attempt is known by: an execution may have an attempt and a finalize function at once, as the
-// follow-up of its attempt goes on.
-type observedID struct {
-	id       string
-	finalize bool
-}
-
 // ofAttempts reports whether anybody is told of attempts.
 func (o *Observer) ofAttempts() bool { return o.AttemptStarted != nil || o.AttemptEnded != nil }
 
@@ -200,27 +232,27 @@ func (x *Executor) begins(ctx context.Context, e *Execution, finalize bool) *ope
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.observed == nil {
-		x.observed = map[observedID]*openAttempt{}
+		x.observed = map[attemptID]*openAttempt{}
 	}
-	x.observed[observedID{e.ID, finalize}] = open
+	x.observed[attemptID{e.ID, finalize}] = open
 	return open
 }
 
-// observedContext returns the context for an execution's code: what the observer made of ctx, where there is one.
-func (x *Executor) observedContext(ctx context.Context, e *Execution) context.Context {
+// observedContext returns the context for an attempt's code: what the observer made of ctx, where there is one.
+func (x *Executor) observedContext(ctx context.Context, id attemptID) context.Context {
 	if !x.cfg.Observer.ofAttempts() {
 		return ctx
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if open := x.observed[observedID{e.ID, e.Status != StatusRunning}]; open != nil {
+	if open := x.observed[id]; open != nil {
 		return open.ctx
 	}
 	return ctx
 }
 
 // ends tells that an attempt has ended, unless that was told already.
-func (x *Executor) ends(id observedID, outcome AttemptOutcome, after *Execution, failure *Failure) {
+func (x *Executor) ends(id attemptID, outcome AttemptOutcome, after *Execution, failure *Failure) {
 	if !x.cfg.Observer.ofAttempts() {
 		return
 	}
@@ -245,7 +277,7 @@ func (x *Executor) unended(open *openAttempt, err error) {
 	if open == nil {
 		return
 	}
-	id := observedID{open.started.Execution.ID, open.started.Finalize}
+	id := attemptID{open.started.Execution.ID, open.started.Finalize}
 	x.mu.Lock()
 	if x.observed[id] != open {
 		open = nil
@@ -267,7 +299,7 @@ func (x *Executor) unended(open *openAttempt, err error) {
 
 // wrote tells of an attempt's end, if the event that was written is one.
 func (x *Executor) wrote(after *Execution, ev Event) {
-	attempt, finalize := observedID{after.ID, false}, observedID{after.ID, true}
+	attempt, finalize := attemptID{after.ID, false}, attemptID{after.ID, true}
 	switch ev := ev.(type) {
 	case Succeed:
 		x.ends(attempt, AttemptSucceeded, after, nil)
@@ -292,5 +324,5 @@ func (x *Executor) wrote(after *Execution, ev Event) {
 
 // committed tells that an attempt has ended with a commitment to children.
 func (x *Executor) committed(after *Execution) {
-	x.ends(observedID{after.ID, false}, AttemptSucceeded, after, nil)
+	x.ends(attemptID{after.ID, false}, AttemptSucceeded, after, nil)
 }

@@ -74,6 +74,13 @@ func (r *Registry) IDs() []string {
 	return ids
 }
 
+// encodeBy makes the tasks' children be encoded by a codec, as soon as they are made.
+func (r *Registry) encodeBy(c *Codec) {
+	for _, def := range r.tasks {
+		def.codec.Store(c)
+	}
+}
+
 // TaskInfo is what others may want to know of a registered task.
 type TaskInfo struct {
 	ID string

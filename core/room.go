@@ -75,7 +75,12 @@ func (x *Executor) release(ctx context.Context) {
 	defer x.mu.Unlock()
 	x.free++
 	x.feed()
-	if x.brief && x.free == x.cfg.Concurrency {
+	x.signalWhenIdle()
+}
+
+// signalWhenIdle tells the loop of an executor that is to end soon that nothing is under way any more. The caller holds x.mu.
+func (x *Executor) signalWhenIdle() {
+	if x.brief && x.underWay() == 0 {
 		x.signal()
 	}
 }
@@ -139,5 +144,8 @@ func (x *Executor) waitsForRoom() bool {
 func (x *Executor) busy() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.cfg.Concurrency - x.free
+	return x.underWay()
 }
+
+// underWay is busy for a caller that holds x.mu. Abandoned code is not waited for: its attempt is over.
+func (x *Executor) underWay() int { return x.cfg.Concurrency - x.free - x.abandoned }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 )
 
@@ -20,7 +19,9 @@ func (x *Executor) run(ctx context.Context, e *Execution) {
 	log := about(x.log, e)
 	defer x.forgetStep(e)
 	open := x.begins(ctx, e, false)
-	err := x.attempt(ctx, e, log)
+	a := x.register(ctx, e, false)
+	defer x.unregister(a)
+	err := x.attempt(ctx, e, a, log)
 	x.unended(open, err)
 	if err != nil {
 		level, text := slog.LevelWarn, "attempt's end is left to the sweeps"
@@ -32,10 +33,10 @@ func (x *Executor) run(ctx context.Context, e *Execution) {
 }
 
 // attempt holds one unit of the executor's room and gives it back.
-func (x *Executor) attempt(ctx context.Context, e *Execution, log *slog.Logger) error {
+func (x *Executor) attempt(ctx context.Context, e *Execution, a *attempt, log *slog.Logger) error {
 	payload := &holding{x: x}
-	r, err := x.attemptCode(ctx, e, log, payload)
-	defer x.releaseAfter(ctx, r)
+	r, err := x.attemptCode(ctx, e, a, log, payload)
+	defer x.releaseAfter(ctx, r, log)
 	defer payload.end()
 	var limit *limitError
 	if errors.As(err, &limit) {
@@ -55,7 +56,7 @@ func invalidAttempt(err error) FailAttempt {
 }
 
 // attemptCode runs an attempt's code and writes what it came to.
-func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logger, payload *holding) (called, error) {
+func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, log *slog.Logger, payload *holding) (called, error) {
 	def, known := x.cfg.Registry.lookup(e.TaskID)
 	switch waited := e.StartedAt.Sub(e.StartAt); {
 	case !known:
@@ -68,6 +69,8 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logg
 		return called{}, x.fail(ctx, e, FailAttempt{Failure: *waitedTooLong(e, waited), Final: true}, log)
 	case def.sequence != nil && def.validate == nil:
 		return called{}, x.commitSequence(ctx, e, def)
+	case def.sequence == nil && def.run == nil:
+		return called{}, x.fail(ctx, e, invalidAttempt(fmt.Errorf("task %q has no code here: it waits for a wake-up, and this execution does not", e.TaskID)), log)
 	}
 	in, err := x.inputOf(ctx, e)
 	var missing *missingChildError
@@ -78,16 +81,23 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logg
 		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
 	payload.add(in.size())
-	if def.validate != nil {
-		if err := def.validate(x.cfg.Codec, in); err != nil {
-			return called{}, x.fail(ctx, e, invalidAttempt(err), log)
+	r := x.call(e, a, e.StartedAt, log, func(ctx context.Context) (outcome, error) {
+		if def.validate != nil {
+			if err := def.validate(x.cfg.Codec, in); err != nil {
+				return outcome{}, err
+			}
 		}
-	}
-	if def.sequence != nil {
-		return called{}, x.commitSequence(ctx, e, def)
-	}
-	r := x.call(ctx, e, e.StartedAt, log, func(ctx context.Context) (outcome, error) {
-		return def.run(ctx, x.cfg.Codec, in)
+		if def.sequence != nil {
+			return outcome{}, nil
+		}
+		out, err := def.run(ctx, x.cfg.Codec, in)
+		if err == nil && def.parent {
+			// The children's inputs are the user's to encode and to validate.
+			if out.specs, err = x.specs(e, out, time.Now()); err != nil {
+				err = &limitError{err}
+			}
+		}
+		return out, err
 	})
 	payload.add(len(r.out.output))
 	switch {
@@ -98,8 +108,12 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, log *slog.Logg
 		return r, err
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
 		return r, x.giveBack(ctx, e, 0)
+	case r.err != nil && r.err.undecoded && x.othersMayKnow(e):
+		return r, x.giveBackUndecoded(ctx, e, log)
 	case r.err != nil:
 		return r, x.fail(ctx, e, x.failure(e, r), log)
+	case def.sequence != nil:
+		return r, x.commitSequence(ctx, e, def)
 	case def.parent:
 		return r, x.commit(ctx, e, r.out)
 	}
@@ -144,47 +158,52 @@ func (x *Executor) fail(ctx context.Context, e *Execution, ev FailAttempt, log *
 
 // failure makes the event of an attempt's error.
 func (x *Executor) failure(e *Execution, r called) FailAttempt {
-	ev := FailAttempt{Delay: e.Retry.delay(e.Attempts, random())}
-	var (
-		input inputError
-		no    nonRetryableError
-		after retryAfterError
-	)
+	ev := FailAttempt{Delay: e.Retry.delay(e.Attempts, random()), Final: r.err.final}
 	code := CodeFailed
 	switch {
-	case r.stack != "":
+	case r.err.stack != "":
 		code = CodePanicked
 	case errors.Is(r.cause, ErrAttemptTimedOut):
 		code = CodeTimedOut
 	case errors.Is(r.cause, ErrStartToFinish):
 		code, ev.Final = CodeStartToFinish, true
-	case errors.As(r.err, &input):
+	case r.err.invalid:
 		code, ev.Final = CodeInvalid, true
 	}
-	if errors.As(r.err, &no) {
-		ev.Final = true
+	if r.err.hasAfter {
+		ev.Delay = max(0, r.err.after)
 	}
-	if errors.As(r.err, &after) {
-		ev.Delay = max(0, after.after)
-	}
-	ev.Failure = *newFailure(code, r.err.Error(), r.stack)
+	ev.Failure = *newFailure(code, r.err.text, r.err.stack)
 	return ev
+}
+
+// othersMayKnow reports whether an execution that this executor cannot run may still wait for an executor of another
+// version of the program that can.
+func (x *Executor) othersMayKnow(e *Execution) bool {
+	return e.UnknownSince.IsZero() || time.Since(e.UnknownSince) < x.cfg.UnknownTaskLimit
 }
 
 // giveBackUnknown gives back an execution whose task this executor does not know, for one that does; after
 // the limit it fails.
 func (x *Executor) giveBackUnknown(ctx context.Context, e *Execution, log *slog.Logger) error {
-	now := time.Now()
-	if !e.UnknownSince.IsZero() && now.Sub(e.UnknownSince) >= x.cfg.UnknownTaskLimit {
-		return x.fail(ctx, e, FailAttempt{Failure: *x.unknownTask(e), Final: true}, log)
+	if !x.othersMayKnow(e) {
+		return x.fail(ctx, e, FailAttempt{Failure: *x.unknownTask(e.TaskID), Final: true}, log)
 	}
 	log.WarnContext(ctx, "task is unknown here: given back for an executor that knows it")
-	_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Unknown: true, Delay: unknownDelay(e.UnknownSince, now)})
+	_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Unknown: true, Delay: unknownDelay(e.UnknownSince, time.Now())})
 	return err
 }
 
-func (x *Executor) unknownTask(e *Execution) *Failure {
-	return newFailure(CodeNotFound, fmt.Sprintf("no executor knew task %q within %s", e.TaskID, x.cfg.UnknownTaskLimit), "")
+// giveBackUndecoded gives back an execution whose input this executor cannot decode, for one that can: while two versions
+// of a program run, the input may be of the other one's type.
+func (x *Executor) giveBackUndecoded(ctx context.Context, e *Execution, log *slog.Logger) error {
+	log.WarnContext(ctx, "input does not decode here: given back for an executor of another version of the program")
+	_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Unknown: true, Delay: unknownDelay(e.UnknownSince, time.Now())})
+	return err
+}
+
+func (x *Executor) unknownTask(id string) *Failure {
+	return newFailure(CodeNotFound, fmt.Sprintf("no executor knew task %q within %s", id, x.cfg.UnknownTaskLimit), "")
 }
 
 // write applies an event in time of its own, so that an end of ctx does not lose what an attempt came to.
@@ -203,15 +222,14 @@ func (x *Executor) write(ctx context.Context, e *Execution, ev Event) (*Executio
 
 // called is how a call of user code ended.
 type called struct {
-	out   outcome
-	err   error
-	stack string // of a panic
+	out outcome
+	err *userError // nil when the code returned without an error
 	// cause is why the context ended, if it did before the code returned.
 	cause error
 	// unbegun tells that the attempt's time was over before the code was called, by no fault of the code's.
 	unbegun bool
-	// abandoned ends when code returns that was left to itself; nil when it has returned.
-	abandoned <-chan called
+	// abandoned gets an element when code returns that was left to itself; nil when it has returned.
+	abandoned <-chan *userError
 }
 
 // deadline returns when the context of code that starts at the given time ends, and why.
@@ -229,66 +247,40 @@ func (e *Execution) deadline(start time.Time) (time.Time, error) {
 // call calls user code with a context that ends at the execution's deadline, when it is cancelled, or with the
 // executor. Code that goes on for half the leeway after the end of its context is abandoned: the engine goes on
 // without it, before another executor may.
-func (x *Executor) call(
-	ctx context.Context, e *Execution, start time.Time, log *slog.Logger, code func(context.Context) (outcome, error),
-) called {
+func (x *Executor) call(e *Execution, a *attempt, start time.Time, log *slog.Logger, code func(context.Context) (outcome, error)) called {
+	defer x.unregister(a)
 	deadline, cause := e.deadline(start)
-	background := context.WithoutCancel(ctx) // what ends code is in these lines
-	ctx, stop := context.WithDeadlineCause(withInfo(x.observedContext(background, e), e, deadline, log, x.closing), deadline, cause)
+	ctx, stop := context.WithDeadlineCause(withInfo(a.ctx, e, deadline, log, x.closing), deadline, cause)
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	x.mu.Lock()
-	x.running[e.ID] = &attempt{cancel}
-	x.pollCancellations(background)
-	x.mu.Unlock()
-	defer func() {
-		x.mu.Lock()
-		delete(x.running, e.ID)
-		x.mu.Unlock()
-	}()
-
 	if cause := context.Cause(ctx); cause != nil {
-		// What came before the code took all its time: another executor may be running it by now.
-		return called{err: fmt.Errorf("%w before its code began", cause), cause: cause, unbegun: errors.Is(cause, ErrAttemptTimedOut)}
+		// It was cancelled, or what came before the code took all its time: another executor may be running it by now.
+		return called{
+			err:   &userError{text: cause.Error() + " before its code began"},
+			cause: cause, unbegun: errors.Is(cause, ErrAttemptTimedOut),
+		}
 	}
-	returned := make(chan called, 1)
-	go func() {
-		r := called{err: errors.New("the task's code ended its goroutine")}
-		defer func() {
-			if p := recover(); p != nil {
-				r = called{err: fmt.Errorf("panic: %v", p), stack: string(debug.Stack())}
-			}
-			returned <- r
-		}()
-		r.out, r.err = code(ctx)
-	}()
-
+	x.enter(1)
+	defer x.enter(-1)
+	var out outcome // the code's own until it has returned
+	returned := goUser(func() (err error) {
+		out, err = code(ctx)
+		return err
+	})
 	var r called
 	select {
-	case r = <-returned:
+	case err := <-returned:
+		r = called{out: out, err: err}
 	case <-ctx.Done():
 		grace := time.NewTimer(x.cfg.Leeway / 2)
 		defer grace.Stop()
 		select {
-		case r = <-returned:
+		case err := <-returned:
+			r = called{out: out, err: err}
 		case <-grace.C:
-			r = called{err: fmt.Errorf("%w, and its code went on", context.Cause(ctx)), abandoned: returned}
+			r = called{err: &userError{text: context.Cause(ctx).Error() + ", and its code went on"}, abandoned: returned}
 			log.WarnContext(ctx, "code goes on after the end of its context: abandoned")
 		}
 	}
 	r.cause = context.Cause(ctx)
 	return r
-}
-
-// releaseAfter gives an attempt's room back, at once or when abandoned code returns.
-func (x *Executor) releaseAfter(ctx context.Context, r called) {
-	if r.abandoned == nil {
-		x.release(ctx)
-		return
-	}
-	go func() {
-		<-r.abandoned
-		x.release(ctx)
-	}()
 }

@@ -130,12 +130,15 @@ func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *defini
 
 // sleepSpec returns the spec of a sleeping task with the unique key that its input is.
 func (x *Executor) sleepSpec(def *definition, in value, spec Spec) (Spec, error) {
-	key, err := def.sleepKey(x.cfg.Codec, in)
-	if err != nil {
-		return spec, err
-	}
-	spec.SleepKey = key
-	spec.Input, err = x.cfg.Codec.Encode(key)
+	err := guarded(func() error {
+		key, err := def.sleepKey(x.cfg.Codec, in)
+		if err != nil {
+			return err
+		}
+		spec.SleepKey = key
+		spec.Input, err = encodeValue(x.cfg.Codec, key)
+		return err
+	})
 	return spec, err
 }
 
@@ -174,7 +177,12 @@ func (x *Executor) nextStep(ctx context.Context, parent, last *Execution, def *d
 	for {
 		err := x.tryNextStep(ctx, parent, last, def)
 		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
+		switch {
+		case errors.Is(err, errUnknownHere) && parent.Family.Processing == ProcessingProcessing:
+			return x.releaseUnknown(ctx, parent)
+		case errors.Is(err, errUnknownHere):
+			return errLeft
+		case !errors.As(err, &conflict):
 			return err
 		}
 		parent = conflict.Current
@@ -219,6 +227,9 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 			last = true
 		}
 	} else if !last {
+		if _, known := x.cfg.Registry.lookup(specs[step+1].TaskID); !known {
+			return errUnknownHere
+		}
 		err = x.keyOfStep(ctx, child, specs, step+1)
 	}
 	var invalid *limitError

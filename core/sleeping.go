@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,16 +54,27 @@ func checkKey(key string) error {
 // Waking twice changes nothing: the error of the second matches ErrFinished, and its handle, as always, waits for
 // what the first brought. An error that matches ErrUnknownOutcome means that calling again tells.
 func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, out Out) (*Handle[Out], error) {
-	data, err := encodeOutput(c.opts.Codec, out)
+	var data []byte
+	err := guardedCall(func() (err error) {
+		data, err = encodeOutput(c.opts.Codec, out)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("wake up task %s: %w", t.def.id, err)
+		return nil, fmt.Errorf("wake up: %w output of task %s: %w", ErrInvalid, t.def.id, err)
 	}
 	return wake(ctx, c, t, key, Wake{Output: Payload{Data: data}})
 }
 
 // WakeupWithError is Wakeup with an error in place of an output: the execution ends failed.
 func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, failure error) (*Handle[Out], error) {
-	return wake(ctx, c, t, key, Wake{Failure: newFailure(CodeFailed, failure.Error(), "")})
+	if failure == nil {
+		return nil, fmt.Errorf("wake up: %w failure of task %s: it is nil", ErrInvalid, t.def.id)
+	}
+	var noted *userError
+	if errors.As(guarded(func() error { return failure }), &noted) && noted.stack != "" {
+		return nil, fmt.Errorf("wake up: %w failure %T of task %s: its Error method: %w", ErrInvalid, failure, t.def.id, noted)
+	}
+	return wake(ctx, c, t, key, Wake{Failure: newFailure(CodeFailed, noted.text, "")})
 }
 
 func wake[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, ev Wake) (*Handle[Out], error) {
@@ -85,7 +97,8 @@ func (c *Client) WakeupRaw(ctx context.Context, taskID, key string, output []byt
 	case failure != "":
 		return c.wake(ctx, def, key, Wake{Failure: newFailure(CodeFailed, failure, "")})
 	}
-	if err := def.decodesOutput(c.opts.Codec, value{data: output}); err != nil {
+	output = bytes.Clone(output)
+	if err := guardedCall(func() error { return def.decodesOutput(c.opts.Codec, value{data: output}) }); err != nil {
 		return "", fmt.Errorf("wake up: %w output of task %s: %w", ErrInvalid, taskID, err)
 	}
 	return c.wake(ctx, def, key, Wake{Output: Payload{Data: output}})

@@ -12,10 +12,7 @@ import (
 // attempt alone; one after it is repaired by the spawn check.
 func (x *Executor) commit(ctx context.Context, e *Execution, out outcome) error {
 	now := time.Now()
-	specs, err := x.specs(e, out, now)
-	if err != nil {
-		return &limitError{err}
-	}
+	specs := out.specs
 	if e.RedriveOf != "" {
 		old, err := x.family(ctx, e.RedriveOf)
 		if err != nil {
@@ -108,7 +105,7 @@ func (x *Executor) newChildren(parent *Execution, indexes []int, specs []Spec, n
 	return children
 }
 
-// specs returns the specs of a run's children, or which of them breaks a rule.
+// specs returns the specs of a run's children, or which of them breaks a rule. It calls code of the user's.
 func (x *Executor) specs(e *Execution, out outcome, now time.Time) ([]Spec, error) {
 	if err := x.cfg.Limits.checkPayload("the output of task "+e.TaskID, out.output); err != nil {
 		return nil, err
@@ -144,14 +141,14 @@ func (x *Executor) spec(child Child, now time.Time) (Spec, error) {
 	if known, _ := x.cfg.Registry.lookup(child.def.id); known != child.def {
 		return Spec{}, fmt.Errorf("%w %q: it is not registered", ErrUnknownTask, child.def.id)
 	}
-	input, err := x.cfg.Codec.Encode(child.input)
+	input, err := child.encoded(&x.cfg.Codec)
 	if err != nil {
 		return Spec{}, invalidf("input %T of task %s: %w", child.input, child.def.id, err)
 	}
 	if err := x.cfg.Limits.checkPayload("the input of task "+child.def.id, input); err != nil {
 		return Spec{}, err
 	}
-	if err := child.def.check(x.cfg.Codec, input); err != nil {
+	if err := child.def.check(x.cfg.Codec, value{data: input}); err != nil {
 		return Spec{}, invalidf("input of task %s: %w", child.def.id, err)
 	}
 	spec, err := newSpec(child.def, input, child.opts, now)

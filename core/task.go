@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,6 +48,8 @@ func (t *Task[In, Out]) ID() string { return t.def.id }
 type definition struct {
 	id   string
 	opts TaskOptions
+	// codec is that of the engine or client that registered the task last; nil before.
+	codec atomic.Pointer[Codec]
 	// run is the user's function between a decoded input and an encoded output; nil when the user gave none.
 	run func(ctx context.Context, c Codec, in value) (outcome, error)
 	// parent tells that run commits to children, be they none.
@@ -67,12 +70,18 @@ type definition struct {
 	validate func(c Codec, in value) error
 }
 
-// check returns what is wrong with an encoded input.
-func (d *definition) check(c Codec, data []byte) error {
-	if d.validate != nil {
-		return d.validate(c, value{data: data})
+// check returns what is wrong with an encoded input: that it does not decode, or what Validate says. It calls code of the
+// user's.
+func (d *definition) check(c Codec, v value) error {
+	if d.sleepKey != nil {
+		if _, err := d.sleepKey(c, v); err != nil {
+			return err
+		}
 	}
-	return d.decodes(c, value{data: data})
+	if d.validate != nil {
+		return d.validate(c, v)
+	}
+	return d.decodes(c, v)
 }
 
 // Validate makes the task refuse inputs for which check returns an error: at enqueue, where the error matches
@@ -82,9 +91,12 @@ func (t *Task[In, Out]) Validate(check func(In) error) *Task[In, Out] {
 	t.def.validate = func(c Codec, v value) error {
 		in, err := decodeValue[In](c, v)
 		if err != nil {
-			return err
+			return inputError{err, true}
 		}
-		return check(in)
+		if err := check(in); err != nil {
+			return inputError{err, false}
+		}
+		return nil
 	}
 	return t
 }
@@ -93,10 +105,15 @@ func (t *Task[In, Out]) Validate(check func(In) error) *Task[In, Out] {
 type outcome struct {
 	output   []byte
 	children []Child
+	specs    []Spec // of the children
 }
 
-// inputError is the error of an input that does not decode: no attempt would fare better.
-type inputError struct{ error }
+// inputError is the error of an input that does not decode, or of an output that does not encode: no attempt would fare
+// better.
+type inputError struct {
+	error
+	decode bool // it is an input, which another version of the program may be able to decode
+}
 
 func (e inputError) Unwrap() error { return e.error }
 
@@ -108,7 +125,7 @@ func NewTask[In, Out any](id string, run func(context.Context, In) (Out, error),
 		def.run = func(ctx context.Context, c Codec, v value) (outcome, error) {
 			in, err := decodeValue[In](c, v)
 			if err != nil {
-				return outcome{}, inputError{err}
+				return outcome{}, inputError{err, true}
 			}
 			out, err := run(ctx, in)
 			if err != nil {
@@ -146,7 +163,7 @@ func NewParentTaskWithFinalize[In, R, Out any](
 		def.finalize = func(ctx context.Context, c Codec, v value) ([]byte, error) {
 			family, err := decodeValue[Results[R]](c, v)
 			if err != nil {
-				return nil, inputError{err}
+				return nil, inputError{err, true}
 			}
 			out, err := finalize(ctx, family)
 			if err != nil {
@@ -191,7 +208,7 @@ func newParent[In, R any](
 		def.run = func(ctx context.Context, c Codec, v value) (outcome, error) {
 			in, err := decodeValue[In](c, v)
 			if err != nil {
-				return outcome{}, inputError{err}
+				return outcome{}, inputError{err, true}
 			}
 			out, children, err := run(ctx, in)
 			if err != nil {
@@ -205,12 +222,9 @@ func newParent[In, R any](
 }
 
 func encodeOutput(c Codec, out any) ([]byte, error) {
-	data, err := c.Encode(out)
+	data, err := encodeValue(c, out)
 	if err != nil {
-		return nil, inputError{fmt.Errorf("encode output %T: %w", out, err)}
-	}
-	if data == nil {
-		data = []byte{} // a payload with no bytes is still a payload
+		return nil, inputError{fmt.Errorf("encode output %T: %w", out, err), false}
 	}
 	return data, nil
 }
@@ -243,14 +257,38 @@ type Child struct {
 	def   *definition
 	input any
 	opts  EnqueueOptions
+	// data is the input as codec encoded it, or err is why it could not.
+	data  []byte
+	err   error
+	codec *Codec // nil for the default
 }
 
-// Child returns a child execution of the task for a parent's run to return.
+// Child returns a child execution of the task for a parent's run to return. The input is taken as it is now: what becomes of
+// it afterwards, in a loop that uses one variable again, changes nothing. (With a codec other than JSON that holds once
+// there is an engine with that codec and the task.)
 func (t *Task[In, Out]) Child(in In) Child { return t.ChildWith(in, EnqueueOptions{}) }
 
 // ChildWith is Child with options.
 func (t *Task[In, Out]) ChildWith(in In, opts EnqueueOptions) Child {
-	return Child{def: t.def, input: in, opts: opts}
+	if opts.Retry != nil {
+		policy := *opts.Retry
+		opts.Retry = &policy
+	}
+	c := Child{def: t.def, input: in, opts: opts, codec: t.def.codec.Load()}
+	if c.codec == nil {
+		c.data, c.err = encodeValue(JSON{}, in)
+	} else {
+		c.data, c.err = encodeValue(*c.codec, in)
+	}
+	return c
+}
+
+// encoded returns the input as the given codec encodes it.
+func (c Child) encoded(by *Codec) ([]byte, error) {
+	if c.codec == by || isJSON(c.codec) && isJSON(by) {
+		return c.data, c.err
+	}
+	return encodeValue(*by, c.input)
 }
 
 // Results are what a parent's children came to, as its finalize sees it, and the output of a parent without

@@ -167,7 +167,7 @@ func (x *Executor) nearChecks(now time.Time) []*brood {
 // held by attempts whose code runs. When some of it is held by attempts that are being written, the store is slow, for
 // everybody, and putting the children early would not help. The caller holds x.mu.
 func (x *Executor) stuck() bool {
-	return x.taken == 0 && len(x.running) >= x.cfg.Concurrency-x.free
+	return x.taken == 0 && x.coding+x.abandoned >= x.cfg.Concurrency-x.free
 }
 
 // takeLate takes those children out that wait too long, and reports whether others go on waiting. When no
@@ -342,9 +342,7 @@ func (x *Executor) putRunning(ctx context.Context, e *Execution, u *unborn) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if a := x.running[e.ID]; a != nil {
-		a.cancel(cause)
-	}
+	x.cancelRunning(e.ID, cause)
 }
 
 // bear writes what ev makes of a child that is not put yet. It reports false for an execution that is.

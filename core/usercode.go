@@ -1,0 +1,148 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Everything of the user's that the engine calls goes through goUser: functions of tasks, and methods of values that
+// they take and return, which are a task's function in disguise. A panic there, or the end of the goroutine, is a
+// failure of the attempt that it belongs to and of nothing else.
+
+// methodLimit is how long a method of the user's may take that is not bounded by an attempt's timeout, such as
+// UnmarshalJSON of a loop's state.
+const methodLimit = 10 * time.Second
+
+// userError is what the engine keeps of an error that user code returned, or of its panic. Error and the other methods
+// of the user's error are called while it is made, and never after.
+type userError struct {
+	text  string
+	stack string // of a panic
+	// invalid tells that the input, the output or a child breaks a rule, so that no attempt would fare better.
+	invalid bool
+	// undecoded tells that the input did not decode, which an executor of another version may be able to do.
+	undecoded bool
+	// final tells that the user wants no further attempt.
+	final bool
+	// after is the delay that RetryAfter asked for, when hasAfter.
+	after    time.Duration
+	hasAfter bool
+	err      error // the user's own; nil after a panic
+}
+
+func (e *userError) Error() string { return e.text }
+
+// goUser calls f, which is the user's or calls what is, in a goroutine of its own. The channel gets one element when f is
+// over: nil when it returned without an error.
+func goUser(f func() error) <-chan *userError {
+	over := make(chan *userError, 1)
+	go func() {
+		ended := &userError{text: "the code ended its goroutine (runtime.Goexit)"}
+		defer func() { over <- ended }()
+		defer func() {
+			if p := recover(); p != nil {
+				ended = panicked(p)
+			}
+		}()
+		ended = noteError(f())
+	}()
+	return over
+}
+
+// guarded is goUser that waits for f, at most methodLimit. The error is a *userError.
+func guarded(f func() error) error {
+	timer := time.NewTimer(methodLimit)
+	defer timer.Stop()
+	select {
+	case err := <-goUser(f):
+		if err != nil {
+			return err
+		}
+		return nil
+	case <-timer.C:
+		return &userError{text: fmt.Sprintf("the code has not returned after %s", methodLimit)}
+	}
+}
+
+// guardedCall is guarded for a call by the user's own code, which may ask with errors.Is and errors.As for what the user's
+// method returned.
+func guardedCall(f func() error) error {
+	err := guarded(f)
+	var e *userError
+	if errors.As(err, &e) && e.err != nil {
+		return &callError{e}
+	}
+	return err
+}
+
+// callError has the text that was taken down, and unwraps to the user's own error.
+type callError struct{ *userError }
+
+func (e *callError) Unwrap() error { return e.err }
+
+// panicked returns the error of a recovered panic.
+func panicked(p any) *userError {
+	return &userError{text: fmt.Sprintf("panic: %v", p), stack: string(debug.Stack())}
+}
+
+// noteError takes down an error of the user's; nil for nil.
+func noteError(err error) *userError {
+	if err == nil {
+		return nil
+	}
+	e := &userError{err: err}
+	walkErrors(err, func(err error) {
+		switch marked := err.(type) { //nolint:errorlint // walkErrors unwraps
+		case inputError:
+			e.invalid, e.undecoded = true, e.undecoded || marked.decode
+		case *limitError:
+			e.invalid = true
+		case nonRetryableError:
+			e.final = true
+		case retryAfterError:
+			if !e.hasAfter {
+				e.after, e.hasAfter = marked.after, true
+			}
+		}
+	})
+	if inner := new(userError); errors.As(err, &inner) && inner.stack != "" {
+		e.stack = inner.stack
+	}
+	e.text = err.Error()
+	return e
+}
+
+// undecodedBy reports whether an error of guarded is that of a value that does not decode here.
+func undecodedBy(err error) bool {
+	var e *userError
+	return errors.As(err, &e) && e.undecoded
+}
+
+// walkLimit is how many errors of one tree are looked at: a user's error may unwrap to itself.
+const walkLimit = 1000
+
+// walkErrors calls see for err and what it unwraps to, as errors.Is goes through them.
+func walkErrors(err error, see func(error)) {
+	left := walkLimit
+	var walk func(error)
+	walk = func(err error) {
+		for ; err != nil && left > 0; left-- {
+			see(err)
+			switch u := err.(type) { //nolint:errorlint // this is what unwraps
+			case interface{ Unwrap() error }:
+				err = u.Unwrap()
+			case interface{ Unwrap() []error }:
+				left--
+				for _, err := range u.Unwrap() {
+					walk(err)
+				}
+				return
+			default:
+				return
+			}
+		}
+	}
+	walk(err)
+}
