@@ -253,5 +253,20 @@ func (x *Executor) moveOn(ctx context.Context, parent, last *Execution) error {
 	case def.finalize != nil:
 		return x.finalize(ctx, parent, def)
 	}
-	return x.end(ctx, parent, CompleteFamily{ExecutorID: x.id})
+	return x.completeFamily(ctx, parent)
+}
+
+// completeFamily ends a parent whose output is its children's results, unless one of them is gone: it was counted long ago,
+// and its retention is over.
+func (x *Executor) completeFamily(ctx context.Context, parent *Execution) error {
+	missing, err := x.cfg.Store.CheckSpawn(ctx, parent)
+	if err != nil {
+		return fmt.Errorf("look for the children of execution %s: %w", parent.ID, err)
+	}
+	ev := CompleteFamily{ExecutorID: x.id}
+	if len(missing) > 0 {
+		gone := &missingChildError{parent.ChildID(missing[0])}
+		ev.Failure = newFailure(CodeInvalid, fmt.Sprintf("the results of %d of %d children are lost: %s", len(missing), parent.Family.Size, gone), "")
+	}
+	return x.end(ctx, parent, ev)
 }

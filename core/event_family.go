@@ -336,10 +336,11 @@ func (e *Execution) movable(executor string) string {
 }
 
 // CompleteFamily ends a parent without finalize once all children are counted, the given units included.
-// waiting_for_children -> completed.
+// waiting_for_children -> completed, or failed when Failure is not nil: the children's results are not there any more.
 type CompleteFamily struct {
 	ExecutorID string
 	Units      []int
+	Failure    *Failure
 }
 
 func (CompleteFamily) name() string   { return "complete_family" }
@@ -351,7 +352,11 @@ func (ev CompleteFamily) apply(e *Execution, now time.Time) string {
 		return reason
 	}
 	leased := e.endFamily(now)
-	e.finish(StatusCompleted, nil, now, leased)
+	status := StatusCompleted
+	if ev.Failure != nil {
+		status = StatusFailed
+	}
+	e.finish(status, ev.Failure, now, leased)
 	return ""
 }
 

@@ -94,24 +94,36 @@ func noteError(err error) *userError {
 	}
 	e := &userError{err: err}
 	walkErrors(err, func(err error) {
-		switch marked := err.(type) { //nolint:errorlint // walkErrors unwraps
-		case inputError:
-			e.invalid, e.undecoded = true, e.undecoded || marked.decode
-		case *limitError:
+		var (
+			input inputError
+			limit *limitError
+			no    nonRetryableError
+			after retryAfterError
+		)
+		switch {
+		case isA(err, &input):
+			e.invalid, e.undecoded = true, e.undecoded || input.decode
+		case isA(err, &limit):
 			e.invalid = true
-		case nonRetryableError:
+		case isA(err, &no):
 			e.final = true
-		case retryAfterError:
-			if !e.hasAfter {
-				e.after, e.hasAfter = marked.after, true
-			}
+		case isA(err, &after) && !e.hasAfter:
+			e.after, e.hasAfter = after.after, true
 		}
 	})
-	if inner := new(userError); errors.As(err, &inner) && inner.stack != "" {
-		e.stack = inner.stack
-	}
 	e.text = err.Error()
 	return e
+}
+
+// isA is errors.As for err alone, and not for what it unwraps to. A method As that panics says no.
+func isA[T error](err error, target *T) (is bool) {
+	defer func() { _ = recover() }()
+	if t, ok := err.(T); ok { //nolint:errorlint // for err alone
+		*target = t
+		return true
+	}
+	as, ok := err.(interface{ As(any) bool })
+	return ok && as.As(target)
 }
 
 // undecodedBy reports whether an error of guarded is that of a value that does not decode here.
