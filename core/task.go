@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -360,18 +361,28 @@ type failureJSON struct {
 
 // MarshalJSON returns the child's ids, status, failure and output. An output that is not JSON is base64 text.
 func (c ChildResult) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	err := c.writeJSON(&buf)
+	return buf.Bytes(), err
+}
+
+// writeJSON writes what MarshalJSON returns. Outputs are put in place as they are: encoding/json would read each of them
+// again at every level above it, and refuses what nests more than 10,000 deep.
+func (c ChildResult) writeJSON(buf *bytes.Buffer) error {
 	out := childJSON{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status}
 	if c.Failure != nil {
 		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message}
 	}
-	var err error
-	if c.Status == StatusCompleted {
-		out.Output, err = c.value.json()
+	data, err := json.Marshal(out)
+	if err != nil || c.Status != StatusCompleted {
+		buf.Write(data)
+		return err
 	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(out)
+	buf.Write(bytes.TrimSuffix(data, []byte("}")))
+	buf.WriteString(`,"output":`)
+	err = c.value.writeJSON(buf)
+	buf.WriteByte('}')
+	return err
 }
 
 // UnmarshalJSON reads what MarshalJSON returned; a family's output stays JSON.
@@ -387,17 +398,38 @@ func (c *ChildResult) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// json returns the value as JSON text; bytes that are not JSON become base64 text.
+// json returns the value as JSON text, which nobody else has; bytes that are not JSON become base64 text.
 func (v value) json() (json.RawMessage, error) {
-	if v.family == nil {
-		if json.Valid(v.data) {
-			return v.data, nil
-		}
-		return json.Marshal(v.data)
-	}
-	output, err := value{data: v.family.output}.json()
-	if err != nil {
+	var buf bytes.Buffer
+	if err := v.writeJSON(&buf); err != nil {
 		return nil, err
 	}
-	return json.Marshal(Results[json.RawMessage]{Output: output, Children: v.family.children})
+	return buf.Bytes(), nil
+}
+
+func (v value) writeJSON(buf *bytes.Buffer) error {
+	switch {
+	case v.family == nil && json.Valid(v.data):
+		buf.Write(v.data)
+		return nil
+	case v.family == nil:
+		data, err := json.Marshal(v.data)
+		buf.Write(data)
+		return err
+	}
+	buf.WriteString(`{"output":`)
+	if err := (value{data: v.family.output}).writeJSON(buf); err != nil {
+		return err
+	}
+	buf.WriteString(`,"children":[`)
+	for i, child := range v.family.children {
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		if err := child.writeJSON(buf); err != nil {
+			return err
+		}
+	}
+	buf.WriteString(`]}`)
+	return nil
 }

@@ -332,6 +332,10 @@ func get(ctx context.Context, client *core.Client, request Request) (Response, e
 		if r.Output, _, err = client.ResultJSON(ctx, e); err != nil {
 			return Response{}, err
 		}
+		if !json.Valid(r.Output) {
+			return Response{}, fmt.Errorf("%w: the output of execution %s is nested more than 10,000 deep, which no answer can be: read it in Go, by Handle.Wait",
+				core.ErrTooLarge, e.ID)
+		}
 	}
 	return r, nil
 }

@@ -2,6 +2,8 @@ package handler
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -49,10 +51,27 @@ func (a *App) observing(ctx context.Context) (end func()) {
 		if a.Options.Flush == nil {
 			return
 		}
-		if err := a.Options.Flush(ctx); err != nil {
+		if err := a.flush(ctx); err != nil {
 			a.log().WarnContext(ctx, "what was observed is not sent", "error", err)
 		}
 	}
+}
+
+// flush calls Options.Flush, whose panic is an error as any other: what the invocation did is done.
+func (a *App) flush(ctx context.Context) (err error) {
+	over := make(chan struct{})
+	err = errors.New("it ended its goroutine (runtime.Goexit)")
+	go func() {
+		defer close(over)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		err = a.Options.Flush(ctx)
+	}()
+	<-over
+	return err
 }
 
 func (a *App) flushMetrics(ctx context.Context) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
@@ -104,6 +105,9 @@ func whole(ctx context.Context, client *core.Client, e *core.Execution, now time
 	}
 	if e.Status == core.StatusCompleted {
 		r.Output, _, err = client.ResultJSON(ctx, e)
+		if err == nil && !json.Valid(r.Output) {
+			err = fmt.Errorf("%w: the output is nested more than 10,000 deep, which no JSON reader takes: get --output without --json prints it as it is", core.ErrTooLarge)
+		}
 		return r, err
 	}
 	if e.Status.Finished() && e.Parent == nil {
