@@ -116,6 +116,13 @@
 // for them: they are never claimed. Handle.Wait hears of their end from the engine. What such a process had under way
 // when it dies waits for its leases, as any running execution does.
 //
+// # User code
+//
+// All code of the user's is called through usercode.go: functions, and methods of the values that they take and return. A
+// panic there fails the attempt that it belongs to. An attempt is registered with its executor from its claim on, so that a
+// cancellation, or the end of a shutdown's grace, reaches it before its code begins. An executor that does not know a task, or
+// cannot decode an input, leaves it to one that does, for Config.UnknownTaskLimit.
+//
 // # Seeing what happens
 //
 // An Observer (Config.Observer, ClientOptions.Observer) is told of attempts, ends, claims that ran out and passes, each

@@ -304,6 +304,42 @@ var copyFiles = core.NewTask("copy_files", func(ctx context.Context, files int) 
 	return fmt.Sprint(files, " files"), nil
 }, core.TaskOptions{Timeout: time.Minute})
 
+// load panics for a file without a name.
+func load(_ context.Context, file string) error {
+	if file == "" {
+		panic("no file")
+	}
+	return nil
+}
+
+var loadAside = core.NewTask("load_aside", func(ctx context.Context, file string) (int, error) {
+	result := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+			result <- err
+		}()
+		err = load(ctx, file)
+	}()
+	return len(file), <-result
+}, core.TaskOptions{})
+
+func aside(ctx context.Context, client *core.Client) error {
+	for file, fails := range map[string]bool{"a": false, "": true} {
+		handle, err := loadAside.Enqueue(ctx, client, file)
+		if err != nil {
+			return err
+		}
+		if _, err := handle.Wait(ctx); (err != nil) != fails {
+			return fmt.Errorf("file %q: error %w", file, err)
+		}
+	}
+	return nil
+}
+
 func cancellation(ctx context.Context, client *core.Client) error {
 	handle, err := copyFiles.Enqueue(ctx, client, 50)
 	if err != nil {
@@ -355,12 +391,12 @@ func TestTheCodeOfThePageOnTasksDoesWhatItSays(t *testing.T) {
 	t.Parallel()
 	tasks := []core.Definition{
 		charge, reserve, reserveAll, reserveOrFail, report, reserveAndReport, price, tax, label, total, arrived, delivery,
-		awaitPayment, count, copyFiles,
+		awaitPayment, count, copyFiles, loadAside,
 	}
 	coretest.Run(t, tasks, func(w *coretest.World) {
 		for name, part := range map[string]func(context.Context, *core.Client) error{
 			"simple": simple, "family": family, "finalizes": finalizes, "chains": chains, "sleepers": sleepers,
-			"recursion": recursion, "options": options, "bulk": bulk, "cancellation": cancellation, "redrive": redrive,
+			"recursion": recursion, "aside": aside, "options": options, "bulk": bulk, "cancellation": cancellation, "redrive": redrive,
 		} {
 			if err := part(context.Background(), w.Client()); err != nil {
 				w.Errorf("%s: %v", name, err)
