@@ -1,7 +1,9 @@
 package memstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
@@ -116,21 +118,28 @@ func flagged(r *record, e *entry) bool { return r.flag == e }
 
 // ClaimCancelled implements core.Store. It looks at every flagged execution, which are few.
 func (s *Store) ClaimCancelled(_ context.Context, executorID string, now time.Time, limit int) ([]*core.Execution, error) {
+	if limit < 1 {
+		return nil, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.indexes[QueueCancellation]
 	x.begin()
-	var taken []*entry
+	var found []*record
+	for _, e := range x.seen {
+		if r := s.records[e.id]; r != nil && flagged(r, e) && r.ExecutorID == executorID {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int {
+		return cmp.Or(a.UpdatedAt.Compare(b.UpdatedAt), cmp.Compare(a.ID, b.ID))
+	})
 	var cleared []*core.Execution
-	for len(x.seen) > 0 && len(cleared) < limit {
-		e := x.take()
-		taken = append(taken, e)
-		r := s.records[e.id]
-		if r != nil && flagged(r, e) && r.ExecutorID == executorID && s.apply(r, core.ClearCancellation{}, now) {
+	for _, r := range found[:min(limit, len(found))] {
+		if s.apply(r, core.ClearCancellation{}, now) {
 			cleared = append(cleared, clone(r.Execution))
 		}
 	}
-	x.giveBack(taken)
 	return cleared, nil
 }
 

@@ -12,9 +12,11 @@ func cancellationTests() []test {
 	return []test{
 		{"an executor claims the flags of its own cancelled executions", claimFlags},
 		{"an executor claims at most limit flags", claimFlagsLimit},
+		{"an executor's cancellations come in the order of their times", claimFlagsInOrder},
 		{"a flag outlives the closing of its execution", flagOfClosed},
 		{"flags expire when the executor's lease is over", expireFlags},
 		{"expiring flags keeps to its limit", expireFlagsLimit},
+		{"flags expire in the order of their leases, however many are not due", expireFlagsInOrder},
 	}
 }
 
@@ -79,6 +81,44 @@ func claimFlagsLimit(s *suite) {
 	}
 }
 
+// flagsSeen makes an index that lags by looks show the flags.
+func (s *suite) flagsSeen() {
+	s.Helper()
+	for range tries {
+		if got, err := s.store.ClaimCancelled(s.ctx, "nobody", at(1), 1); err != nil || len(got) > 0 {
+			s.Fatalf("flags of nobody: %v, error %v", ids(got), err)
+		}
+	}
+}
+
+// claimFlagsInOrder cancels in an order that is neither that of the ids, nor of the inserts, nor of the leases.
+func claimFlagsInOrder(s *suite) {
+	order := []string{"c", "a", "e", "b", "d"}
+	made := map[string]*core.Execution{}
+	for i, id := range []string{"a", "b", "c", "d", "e"} {
+		began := at(float64(-i))
+		made[id] = s.apply(ready(id, began), start("x1"), began)
+		s.insert(made[id])
+		s.flagged("other-"+id, "x2")
+	}
+	for i, id := range order {
+		made[id] = s.update(made[id], core.Cancel{Reason: "why"}, at(1+float64(i)/16))
+	}
+	claim := func(limit int, want ...string) {
+		s.Helper()
+		got, err := s.store.ClaimCancelled(s.ctx, "x1", at(2), limit)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.ids(got, want...)
+	}
+	s.flagsSeen()
+	claim(2, "c", "a")
+	claim(2, "e", "b")
+	claim(2, "d")
+	claim(2)
+}
+
 func flagOfClosed(s *suite) {
 	e := s.flagged("a", "x1")
 	if e.CloseStatus != core.CloseClosed {
@@ -119,5 +159,39 @@ func expireFlagsLimit(s *suite) {
 			s.Errorf("expired %d flags, limit 2", len(got.Executions))
 		}
 		return got, err
+	})
+}
+
+// expireFlagsInOrder has leases that end in another order than that of the ids and of the cancellations, behind many that
+// have not ended.
+func expireFlagsInOrder(s *suite) {
+	for i := range 20 {
+		s.flagged(fmt.Sprintf("a%d", i), fmt.Sprintf("a%d", i)) // their leases end at 35 s
+	}
+	for i, seconds := range []float64{7, 5, 9, 6, 8} {
+		e := s.running(fmt.Sprintf("e%d", i), at(seconds))
+		s.insert(e)
+		s.update(e, core.Cancel{Reason: "why"}, at(1))
+	}
+	s.flagsSeen()
+	var got []string
+	for range 3 {
+		swept, err := s.store.ExpireCancelled(s.ctx, sweepAt(at(9), 2))
+		if err != nil {
+			s.Fatal(err)
+		}
+		got = append(got, ids(swept.Executions)...)
+		if !swept.NextDue.IsZero() && !swept.NextDue.Equal(at(35)) {
+			s.Errorf("next due %s", swept.NextDue)
+		}
+	}
+	if want := "[e1 e3 e0 e4 e2]"; fmt.Sprint(got) != want {
+		s.Errorf("expired %v, want %s", got, want)
+	}
+	s.eventually(func() string {
+		if swept, err := s.store.ExpireCancelled(s.ctx, sweepAt(at(9), 2)); err != nil || len(swept.Executions) > 0 || !swept.NextDue.Equal(at(35)) {
+			return fmt.Sprintf("expired %v, next due %s, error %v", ids(swept.Executions), swept.NextDue, err)
+		}
+		return ""
 	})
 }
