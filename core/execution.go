@@ -13,6 +13,9 @@ type Execution struct {
 	TaskID string
 	// RootID is the id of the execution at the top of the tree; a root's own id.
 	RootID string
+	// RootTaskID is the task of the execution at the top of the tree; a root's own task. It is empty two or more levels below
+	// a root whose task has an id of more than 64 bytes, or that an earlier version made.
+	RootTaskID string
 	// Parent is nil for a root.
 	Parent *Parent
 	// SleepKey is the caller's unique key of a sleeping task; empty otherwise.
@@ -158,6 +161,23 @@ func WithoutKept(records []*Execution) []*Execution {
 // Sleeping reports whether the execution is of a sleeping task.
 func (e *Execution) Sleeping() bool { return e.SleepKey != "" }
 
+// RootTask returns RootTaskID, or, where that is empty, what the rest of the record tells of it: a root's task is its own, and
+// a root's child has it as its parent's. Stores need not keep it then.
+func (e *Execution) RootTask() string {
+	switch {
+	case e.RootTaskID != "":
+		return e.RootTaskID
+	case e.Parent == nil:
+		return e.TaskID
+	case e.Parent.ID == e.RootID:
+		return e.Parent.TaskID
+	}
+	return ""
+}
+
+// maxRootTask is how many bytes a root's task id may have to be kept in records further down, which have to stay within 1 KB.
+const maxRootTask = 64
+
 // LeaseEnd returns when the lease of the code that runs for the execution, or last ran for it, ends: that of its
 // attempt, or of its finalize function.
 func (e *Execution) LeaseEnd() time.Time {
@@ -179,7 +199,7 @@ func NewExecution(id string, spec Spec, now time.Time) *Execution {
 		*d = d.Truncate(time.Millisecond)
 	}
 	e := &Execution{
-		ID: id, TaskID: spec.TaskID, RootID: id, SleepKey: spec.SleepKey, SleepRound: spec.SleepRound,
+		ID: id, TaskID: spec.TaskID, RootID: id, RootTaskID: spec.TaskID, SleepKey: spec.SleepKey, SleepRound: spec.SleepRound,
 		RedriveOf: spec.RedriveOf, Retry: spec.Retry, Timeout: spec.Timeout, Delay: spec.Delay,
 		ScheduleToStart: spec.ScheduleToStart, StartToFinish: spec.StartToFinish,
 		Input: Payload{Data: spec.Input}, Source: spec.Source,

@@ -387,7 +387,10 @@ func newChild(parent *Execution, i int, spec Spec, now time.Time) *Execution {
 		id = sleepID(spec.SleepKey, spec.SleepRound)
 	}
 	child := NewExecution(id, spec, now)
-	child.RootID = parent.RootID
+	child.RootID, child.RootTaskID = parent.RootID, parent.RootTask()
+	if parent.Parent != nil && len(child.RootTaskID) > maxRootTask {
+		child.RootTaskID = ""
+	}
 	child.Parent = &Parent{ID: parent.ID, TaskID: parent.TaskID, Index: i}
 	if i != FinalizeIndex && !parent.Family.Sequential {
 		child.Parent.Siblings = parent.Family.Size

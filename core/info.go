@@ -11,6 +11,7 @@ type Info struct {
 	TaskID      string
 	ExecutionID string
 	RootID      string
+	RootTaskID  string // empty where the record does not tell: see Execution.RootTaskID
 	ParentID    string // empty for a root
 	// Index is the place of a child among its siblings, from 0: of a step in its sequence, of an iteration in its
 	// loop. FinalizeIndex for a finalize execution; 0 for a root.
@@ -79,7 +80,7 @@ func about(log *slog.Logger, e *Execution) *slog.Logger {
 // withInfo returns the context of an attempt's code.
 func withInfo(ctx context.Context, e *Execution, deadline time.Time, log *slog.Logger, closing chan struct{}) context.Context {
 	info := Info{
-		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID, RedriveOf: e.RedriveOf, CreatedAt: e.CreatedAt,
+		TaskID: e.TaskID, ExecutionID: e.ID, RootID: e.RootID, RootTaskID: e.RootTask(), RedriveOf: e.RedriveOf, CreatedAt: e.CreatedAt,
 		Attempt: e.Attempts, Deadline: deadline, Previous: e.Failure,
 	}
 	if e.Parent != nil {

@@ -153,7 +153,7 @@ func decode(it item) (*core.Execution, error) {
 	d := &decoder{item: it}
 	id := d.text(keyPK)
 	x := &core.Execution{
-		ID: id, TaskID: d.text(aTask), RootID: d.text(aRoot), SleepKey: d.text(aSleepKey),
+		ID: id, TaskID: d.text(aTask), RootID: d.text(aRoot), RootTaskID: d.text(aRootTask), SleepKey: d.text(aSleepKey),
 		Timeout: d.duration(aTimeout), Delay: d.duration(aDelay), Input: d.payload(aInput, id),
 		Status: core.Status(d.text(aStatus)), ExecutorID: d.text(indexExecutor),
 		Attempts: d.count(aAttempts), Recoveries: d.count(aRecoveries), UnknownSince: d.time(aUnknownSince),
@@ -181,6 +181,7 @@ func decode(it item) (*core.Execution, error) {
 	if parent := d.text(aParent); parent != "" {
 		x.Parent = &core.Parent{ID: parent, TaskID: d.text(aParentTask), Index: d.int(aIndex), Siblings: d.count(aSiblings)}
 	}
+	x.RootTaskID = x.RootTask()
 	if d.item[aFailureCode] != nil {
 		x.Failure = &core.Failure{
 			Code: core.FailureCode(d.text(aFailureCode)), Message: d.text(aFailure), Detail: d.payload(aFailureDetail, id),

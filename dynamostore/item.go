@@ -22,6 +22,7 @@ const (
 	aVersion       = "v"
 	aTask          = "t"
 	aRoot          = "ro" // when it is not the id
+	aRootTask      = "rt" // when the rest does not tell it: core.Execution.RootTask
 	aParent        = "p"
 	aParentTask    = "pt"
 	aIndex         = "i"
@@ -148,7 +149,11 @@ func (s *Store) encode(x *core.Execution) item {
 	if x.RootID != x.ID {
 		e.text(aRoot, x.RootID)
 	}
-	if p := x.Parent; p != nil {
+	p := x.Parent
+	if p == nil && x.RootTaskID != x.TaskID || p != nil && (p.ID != x.RootID || x.RootTaskID != p.TaskID) {
+		e.text(aRootTask, x.RootTaskID)
+	}
+	if p != nil {
 		e.text(aParent, p.ID)
 		e.text(aParentTask, p.TaskID)
 		e.item[aIndex] = number(int64(p.Index))
@@ -243,7 +248,7 @@ const siblingSlack = 365 * 24 * time.Hour
 func (s *Store) endOfLife(x *core.Execution) int64 {
 	switch {
 	case x.Kept:
-		return x.ExpiresAt.Unix()
+		return x.ExpiresAt.Add(time.Second - 1).Unix() // DynamoDB must not delete it before
 	case x.ClosedAt.IsZero() || s.opts.Retention < 0:
 		return 0
 	}

@@ -70,6 +70,7 @@ func (s *Store) reindex(r *record, after *core.Execution) {
 // next write of what was made of e does not keep them once more.
 func (s *Store) store(e *core.Execution) *core.Execution {
 	c := clone(e)
+	c.RootTaskID = c.RootTask()
 	if s.options.Inline == 0 {
 		return c
 	}

@@ -20,6 +20,7 @@ func roundTripTests() []test {
 		}},
 		{"every field that changes survives an update", everyFieldUpdated},
 		{"what a transition clears stays cleared", cleared},
+		{"a record without its root's task has what the rest of it tells", rootTasks},
 		{"texts of every kind survive", texts},
 		{"times are in UTC, to the millisecond", times},
 		{"no value and a value of no bytes are told apart", noBytes},
@@ -41,7 +42,7 @@ func everyField(s *suite) []*core.Execution {
 	value := func(name string) core.Payload { return core.Payload{Data: []byte(name + " of its own")} }
 	make := func(id string) *core.Execution {
 		return &core.Execution{
-			ID: id, TaskID: "task_" + id, RootID: "root of " + id, SleepKey: "key of " + id,
+			ID: id, TaskID: "task_" + id, RootID: "root of " + id, RootTaskID: "root_task_" + id, SleepKey: "key of " + id,
 			SleepRound: 2, Kept: true, RedriveOf: "redriven " + id, OutputOf: "origin of " + id,
 			Source:          core.Source{ExecutionID: "source of " + id, Output: true},
 			ScheduleToStart: 62 * time.Second, StartToFinish: 63 * time.Second, FinishBy: next(),
@@ -82,7 +83,7 @@ func everyField(s *suite) []*core.Execution {
 func everyFieldUpdated(s *suite) {
 	for _, want := range everyField(s) {
 		first := ready(want.ID, base)
-		first.TaskID, first.RootID, first.SleepKey, first.Parent = want.TaskID, want.RootID, want.SleepKey, want.Parent
+		first.TaskID, first.RootID, first.RootTaskID, first.SleepKey, first.Parent = want.TaskID, want.RootID, want.RootTaskID, want.SleepKey, want.Parent
 		first.Retry, first.Timeout, first.Delay = want.Retry, want.Timeout, want.Delay
 		first.Input, first.CreatedAt, first.Rev = want.Input, want.CreatedAt, want.Rev-1
 		first.Source, first.SleepRound, first.RedriveOf, first.OutputOf = want.Source, want.SleepRound, want.RedriveOf, want.OutputOf
@@ -120,6 +121,23 @@ func cleared(s *suite) {
 	s.stored(minimal)
 }
 
+// rootTasks puts what earlier versions of the engine put.
+func rootTasks(s *suite) {
+	root, below, further := ready("root", base), child("below", "root", 0, 2, base), child("further", "below", 0, 2, base)
+	want := map[string]string{"root": "task", "below": "parent", "further": ""}
+	for _, e := range []*core.Execution{root, below, further} {
+		e.RootTaskID = ""
+		s.insert(e)
+		if got := s.get(e.ID).RootTaskID; got != want[e.ID] {
+			s.Errorf("the root's task of %s is %q, want %q", e.ID, got, want[e.ID])
+		}
+	}
+	further = child("told", "below", 1, 2, base)
+	further.RootTaskID = "task of the root"
+	s.insert(further)
+	s.stored(further)
+}
+
 func texts(s *suite) {
 	odd := "\x00 \t\n\"'`\\ <&> é ß 漢字 🛒 \u202e\u0301 #:/;,=$%"
 	for i, text := range []string{odd, long(200), " ", "null", "0", "{}"} {
@@ -132,7 +150,7 @@ func texts(s *suite) {
 		s.stored(e)
 	}
 	e := ready(long(64), base)
-	e.TaskID, e.RootID = long(255), long(64)
+	e.TaskID, e.RootID, e.RootTaskID = long(255), long(64), long(255)
 	s.insert(e)
 	s.stored(e)
 }

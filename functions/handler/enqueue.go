@@ -74,6 +74,7 @@ type Response struct {
 	StartedAt  time.Time       `json:"started_at,omitzero"`
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
 	Root       string          `json:"root,omitempty"` // of a child: the execution at the top of the tree
+	RootTask   string          `json:"root_task,omitempty"`
 	Parent     string          `json:"parent,omitempty"`
 	// ActiveChildren is how many of NumChildren are not known to be finished.
 	NumChildren    int    `json:"num_children,omitempty"`
@@ -348,7 +349,7 @@ func describe(e *core.Execution) Response {
 		NumChildren: len(e.ChildIndexes()), ActiveChildren: e.ActiveChildren(), RedriveOf: e.RedriveOf,
 	}
 	if e.Parent != nil {
-		r.Root, r.Parent = e.RootID, e.Parent.ID
+		r.Root, r.RootTask, r.Parent = e.RootID, e.RootTaskID, e.Parent.ID
 	}
 	if e.Failure != nil {
 		r.Failure = &Failure{Code: e.Failure.Code, Message: e.Failure.Message}

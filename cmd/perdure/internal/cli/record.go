@@ -18,6 +18,7 @@ type record struct {
 	Task        string      `json:"task"`
 	Status      core.Status `json:"status"`
 	Root        string      `json:"root,omitempty"` // of a child
+	RootTask    string      `json:"root_task,omitempty"`
 	Parent      string      `json:"parent,omitempty"`
 	Index       *int        `json:"index,omitempty"` // below the parent, -1 for a finalize task
 	SleepKey    string      `json:"sleep_key,omitempty"`
@@ -72,7 +73,7 @@ func describe(e *core.Execution, now time.Time) record {
 	}
 	if e.Parent != nil {
 		index := e.Parent.Index
-		r.Root, r.Parent, r.Index = e.RootID, e.Parent.ID, &index
+		r.Root, r.RootTask, r.Parent, r.Index = e.RootID, e.RootTaskID, e.Parent.ID, &index
 	}
 	if d, started := duration(e, now); started {
 		ms := d.Milliseconds()
