@@ -75,7 +75,7 @@ func (c *Client) Tasks() []TaskInfo {
 // Get returns the record of an execution. Payloads may come without data. The error matches ErrNotFound when
 // there is none.
 func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
-	e, err := getOneOf(ctx, c.store, id, Filter{Unexpired: true})
+	e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: time.Now()})
 	if err == nil && e.Kept {
 		err = fmt.Errorf("a wake-up is kept for it: %w", ErrNotFound)
 	}
@@ -87,7 +87,7 @@ func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
 
 // GetMany is Get for many executions, in the order of the ids; nil stands for one that does not exist.
 func (c *Client) GetMany(ctx context.Context, ids []string) ([]*Execution, error) {
-	found, err := c.store.Get(ctx, ids, Filter{Unexpired: true})
+	found, err := c.store.Get(ctx, ids, Filter{UnexpiredAt: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("get %d executions: %w", len(ids), err)
 	}

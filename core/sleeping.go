@@ -124,8 +124,8 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 	var last *Execution // the finished sleeper of the round before
 	for round := 0; ; {
 		id := sleepID(key, round)
-		e, err := getOneOf(ctx, c.store, id, Filter{Unexpired: true})
 		now := time.Now()
+		e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: now})
 		switch {
 		case errors.Is(err, ErrNotFound) && last != nil:
 			return last.ID, &TransitionError{ExecutionID: last.ID, Status: last.Status, Event: ev.name()}

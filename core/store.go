@@ -28,7 +28,8 @@ import (
 // core's sentinels means that the outcome of the writes of the call is unknown; it matches ErrUnknownOutcome where the store can tell that much.
 type Store interface {
 	// Insert puts new records. The errors are in the order of the executions; nil means put, ErrAlreadyExists
-	// that a record with that id is there, which stays as it was.
+	// that a record with that id is there, which stays as it was. One whose retention is over at the new record's UpdatedAt
+	// is as good as gone, and is replaced.
 	Insert(ctx context.Context, executions []*Execution) []error
 
 	// Get reads records consistently. The results are in the order of the ids, nil for one that does not exist
@@ -89,10 +90,10 @@ type Store interface {
 	ExpireClosing(ctx context.Context, sweep Sweep) (Swept, error)
 
 	// ClaimCancelled applies ClearCancellation to at most limit flagged executions of an executor and returns
-	// them; their code is to be stopped.
+	// them, those first that were updated first, as a rule by their cancellation; their code is to be stopped.
 	ClaimCancelled(ctx context.Context, executorID string, now time.Time, limit int) ([]*Execution, error)
 
-	// ExpireCancelled applies ClearCancellation to flagged executions whose executor's lease is over.
+	// ExpireCancelled applies ClearCancellation to flagged executions whose executor's lease is over. They are due when it is.
 	ExpireCancelled(ctx context.Context, sweep Sweep) (Swept, error)
 
 	// Children returns the children of each parent, in order of their index: those made from its family, and
@@ -129,14 +130,17 @@ type Filter struct {
 	Status   Status // empty: any
 	Sleeping *bool
 	Finished *bool
-	// Unexpired leaves out records whose retention is over, which the store may delete at any moment. The engine reads them
-	// as long as they are there; to users they are gone.
-	Unexpired bool
+	// UnexpiredAt leaves out records whose retention is over at that time, which the store may delete at any moment: closed
+	// executions that were kept for long enough, and kept wake-ups whose ExpiresAt has come. The engine reads them as long as
+	// they are there; to users they are gone. Zero leaves out none.
+	UnexpiredAt time.Time
 }
 
-// Match reports whether e passes the filter, as far as its record tells.
+// Match reports whether e passes the filter, as far as its record tells: how long closed executions are kept is the store's
+// to know.
 func (f Filter) Match(e *Execution) bool {
-	return (f.Status == "" || f.Status == e.Status) &&
+	return (!e.Kept || f.UnexpiredAt.IsZero() || e.ExpiresAt.After(f.UnexpiredAt)) &&
+		(f.Status == "" || f.Status == e.Status) &&
 		(f.Sleeping == nil || *f.Sleeping == e.Sleeping()) &&
 		(f.Finished == nil || *f.Finished == e.Status.Finished())
 }

@@ -72,10 +72,26 @@ var operations = []operation{
 			finished := rapid.Bool().Draw(p.T, "finished")
 			filter = core.Filter{Finished: &finished}
 		}
+		if rapid.Bool().Draw(p.T, "as a user") {
+			filter.Status, filter.UnexpiredAt = "", p.now
+		}
 		a, err1 := p.model.Get(p.ctx, ids, filter)
 		b, err2 := p.tested.Get(p.ctx, ids, filter)
 		p.sameErrors("get", err1, err2)
 		p.same("get", a, b)
+	}},
+	{"much later", func(p *pair) {
+		p.now = p.now.AddDate(0, 0, rapid.SampledFrom([]int{1, 29, 30, 31, 396}).Draw(p.T, "days"))
+		p.same("all as a user", p.users(p.model), p.users(p.tested))
+	}},
+	{"insert wake-up", func(p *pair) {
+		spec := p.spec()
+		spec.SleepKey = rapid.SampledFrom([]string{"k", "l"}).Draw(p.T, "key")
+		e := core.NewExecution(core.SleepID(spec.SleepKey), spec, p.now)
+		e.Kept, e.Status, e.CloseStatus, e.Queue, e.DueAt = true, core.StatusCompleted, core.CloseClosed, core.QueueNone, time.Time{}
+		e.FinishedAt, e.ClosedAt, e.Output = e.CreatedAt, e.CreatedAt, core.Payload{Data: p.payload("output")}
+		e.ExpiresAt = e.CreatedAt.Add(time.Duration(rapid.IntRange(1, 300_000).Draw(p.T, "kept")) * time.Millisecond)
+		p.insert(e)
 	}},
 	{"get by key", func(p *pair) {
 		a, err1 := p.model.GetBySleepKey(p.ctx, []string{"k", "l", "m"})
@@ -138,15 +154,11 @@ var operations = []operation{
 		})
 	}},
 	{"claim cancelled", func(p *pair) {
-		a, err1 := p.model.ClaimCancelled(p.ctx, modelExecutor, p.now, 5000)
-		b, err2 := p.tested.ClaimCancelled(p.ctx, modelExecutor, p.now, 5000)
+		limit := rapid.IntRange(1, 3).Draw(p.T, "limit")
+		a, err1 := p.model.ClaimCancelled(p.ctx, modelExecutor, p.now, limit)
+		b, err2 := p.tested.ClaimCancelled(p.ctx, modelExecutor, p.now, limit)
 		p.sameErrors("claim cancelled", err1, err2)
-		p.swept("claim cancelled", func(s core.Store) (core.Swept, error) {
-			if s == core.Store(p.model) {
-				return core.Swept{Executions: a}, nil
-			}
-			return core.Swept{Executions: b}, nil
-		})
+		p.same("claim cancelled", a, b)
 	}},
 	sweepOf("claim ready", func(p *pair, s core.Store) (core.Swept, error) {
 		return s.ClaimReady(p.ctx, core.ReadyClaim{Now: p.now, Limit: 5000, ExecutorID: modelExecutor, Left: time.Hour, Leeway: 5 * time.Second})

@@ -166,10 +166,23 @@ func (p *pair) payload(what string) []byte {
 	return fmt.Appendf(nil, "%q", make([]byte, n))[:n+2]
 }
 
+// users returns the records that are not gone for users.
+func (p *pair) users(s core.Store) []*core.Execution {
+	found, err := s.Get(p.ctx, p.ids, core.Filter{UnexpiredAt: p.now})
+	if err != nil {
+		p.Fatal(err)
+	}
+	return found
+}
+
 func (p *pair) insert(e *core.Execution) {
 	e.Nonce = core.NewNonce()
 	mine := e.Clone()
-	p.sameErrors("insert "+e.ID, p.model.Insert(p.ctx, []*core.Execution{e})[0], p.tested.Insert(p.ctx, []*core.Execution{mine})[0])
+	err := p.model.Insert(p.ctx, []*core.Execution{e})[0]
+	p.sameErrors("insert "+e.ID, err, p.tested.Insert(p.ctx, []*core.Execution{mine})[0])
+	if err == nil {
+		p.seen[e.ID] = nil // what had the id before is over
+	}
 	if !slices.Contains(p.ids, e.ID) {
 		p.ids = append(p.ids, e.ID)
 	}

@@ -118,7 +118,7 @@ func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*c
 		if !ok {
 			continue
 		}
-		if filter.Unexpired && expired(it, time.Now()) {
+		if at := filter.UnexpiredAt; !at.IsZero() && expired(it, at) {
 			continue
 		}
 		e, err := decode(it)
@@ -132,9 +132,13 @@ func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*c
 	return out, nil
 }
 
-// expired reports whether an item's retention is over.
+// expired reports whether an item's retention is over: that of a kept wake-up to the millisecond, that of an execution to
+// the second. See putNew for the same as a condition.
 func expired(it item, now time.Time) bool {
 	d := decoder{item: it}
+	if d.bool(aKept) {
+		return d.int64(aExpires) <= now.UnixMilli()
+	}
 	return it[attributeTTL] != nil && d.int64(attributeTTL) <= now.Unix()
 }
 

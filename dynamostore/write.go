@@ -30,9 +30,10 @@ func (s *Store) putNew(e, placed *core.Execution, billed int) *dynamodb.PutItemI
 	it[aUnits] = number(int64(billed + putUnits(it)))
 	return &dynamodb.PutItemInput{
 		TableName: aws.String(s.table), Item: it,
-		ConditionExpression:                 aws.String("attribute_not_exists(#pk) OR #ttl < :now"),
-		ExpressionAttributeNames:            map[string]string{"#pk": keyPK, "#ttl": attributeTTL},
-		ExpressionAttributeValues:           item{":now": number(e.UpdatedAt.Unix())},
+		ConditionExpression: aws.String("attribute_not_exists(#pk) OR attribute_exists(#kept) AND #end <= :ms" +
+			" OR attribute_not_exists(#kept) AND #ttl <= :s"),
+		ExpressionAttributeNames:            map[string]string{"#pk": keyPK, "#kept": aKept, "#end": aExpires, "#ttl": attributeTTL},
+		ExpressionAttributeValues:           item{":ms": number(e.UpdatedAt.UnixMilli()), ":s": number(e.UpdatedAt.Unix())},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 }

@@ -161,7 +161,10 @@ func (s *Store) children(ctx context.Context, parentID string) ([]*core.Executio
 	if err != nil {
 		return nil, err
 	}
-	children = slices.DeleteFunc(append(children, others...), func(e *core.Execution) bool { return e == nil })
+	children = slices.DeleteFunc(append(children, others...), func(e *core.Execution) bool {
+		// An id whose retention was over may be another parent's by now.
+		return e == nil || e.Parent == nil || e.Parent.ID != parentID
+	})
 	slices.SortStableFunc(children, core.CompareChildren)
 	return children, nil
 }

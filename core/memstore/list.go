@@ -62,7 +62,7 @@ func (r *record) settleList() {
 }
 
 // List implements core.Store. It looks at every execution.
-func (s *Store) List(_ context.Context, _ time.Time, l core.Listing) (core.Page, error) {
+func (s *Store) List(_ context.Context, now time.Time, l core.Listing) (core.Page, error) {
 	l, after, err := l.Resolve()
 	if err != nil {
 		return core.Page{}, err
@@ -72,7 +72,7 @@ func (s *Store) List(_ context.Context, _ time.Time, l core.Listing) (core.Page,
 	s.lists++
 	var found []*core.Execution
 	for _, r := range s.records {
-		if l.Match(r.Execution) && after.Compare(core.PlaceOf(r.Execution)) < 0 && s.isListed(r, l.Status) {
+		if l.Match(r.Execution) && !s.expired(r.Execution, now) && after.Compare(core.PlaceOf(r.Execution)) < 0 && s.isListed(r, l.Status) {
 			found = append(found, r.Execution)
 		}
 	}

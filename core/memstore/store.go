@@ -2,8 +2,9 @@
 // the reference model that other stores are held against: it checks on every write that the engine keeps its
 // invariants, and shows index entries late or too long when a test asks for it.
 //
-// All calls are serialised by one mutex. Claims cost O(log n) of the backlog. Nothing survives the process, and
-// closed executions stay until they are deleted.
+// All calls are serialised by one mutex. Claims cost O(log n) of the backlog. Nothing survives the process. Executions
+// whose retention is over are gone for users, and their ids are free, as in the store on DynamoDB; their records stay in
+// memory until they are replaced or deleted.
 package memstore
 
 import (
@@ -18,8 +19,14 @@ import (
 
 var _ core.TestStore = (*Store)(nil)
 
+// KeepForever is the retention that ends for no execution.
+const KeepForever time.Duration = -1
+
 // Options are the options of a Store; the zero value works.
 type Options struct {
+	// Retention is how long an execution is kept after it was closed; children are kept a year longer, since an ancestor may
+	// still wait. KeepForever, or less, keeps all. Default 30 days, as in the store on DynamoDB.
+	Retention time.Duration
 	// Inline is how many bytes a payload may have to be returned with the record; a longer one is returned with
 	// a Ref only, as from a store whose records are limited. Default 0: every payload comes with the record.
 	Inline int
@@ -50,6 +57,9 @@ type Store struct {
 
 // New returns an empty store.
 func New(options Options) *Store {
+	if options.Retention == 0 {
+		options.Retention = 30 * 24 * time.Hour
+	}
 	if options.Broken == nil {
 		options.Broken = func(err error) { panic(err) }
 	}
@@ -135,7 +145,10 @@ func (s *Store) insert(e *core.Execution) error {
 			refer(e, r.Execution)
 			return nil
 		}
-		return core.ErrAlreadyExists
+		if !s.expired(r.Execution, e.UpdatedAt) {
+			return core.ErrAlreadyExists
+		}
+		s.reindex(r, &core.Execution{})
 	}
 	if e.Parent != nil && !core.DerivedID(e.ID) && !slices.Contains(s.inserted[e.Parent.ID], e.ID) {
 		s.inserted[e.Parent.ID] = append(s.inserted[e.Parent.ID], e.ID)
@@ -149,13 +162,36 @@ func written(stored, e *core.Execution) bool {
 	return e.Nonce != "" && stored.Nonce == e.Nonce && stored.Rev == e.Rev
 }
 
+// childRetention is added to the retention of children.
+const childRetention = 365 * 24 * time.Hour
+
+// expired reports whether a record's retention is over: that of a kept wake-up to the millisecond, that of an execution to
+// the second.
+func (s *Store) expired(e *core.Execution, now time.Time) bool {
+	switch {
+	case e.Kept:
+		return !e.ExpiresAt.After(now)
+	case e.ClosedAt.IsZero() || s.options.Retention < 0:
+		return false
+	}
+	end := e.ClosedAt.Add(s.options.Retention)
+	if e.Parent != nil {
+		end = end.Add(childRetention)
+	}
+	return end.Unix() <= now.Unix()
+}
+
 // Get implements core.Store.
 func (s *Store) Get(_ context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := make([]*core.Execution, len(ids))
 	for i, id := range ids {
-		if r := s.records[id]; r != nil && filter.Match(r.Execution) {
+		r := s.records[id]
+		if r == nil || !filter.UnexpiredAt.IsZero() && s.expired(r.Execution, filter.UnexpiredAt) {
+			continue
+		}
+		if filter.Match(r.Execution) {
 			found[i] = clone(r.Execution)
 		}
 	}

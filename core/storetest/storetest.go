@@ -27,14 +27,14 @@ func Run(t *testing.T, factory func(t *testing.T) core.TestStore) {
 	t.Helper()
 	run(t, suite{}, factory,
 		insertTests(), updateTests(), roundTripTests(), sweepTests(), readyTests(), expiryTests(), countTests(),
-		closeTests(), cancellationTests(), childrenTests(), kindTests(), listTests(), raceTests())
+		closeTests(), cancellationTests(), childrenTests(), kindTests(), listTests(), retentionTests(), raceTests())
 }
 
 // RunList runs the part of the suite that is about List, for a store that keeps a list when it is told to: here it
 // must. Run passes a store that keeps none.
 func RunList(t *testing.T, factory func(t *testing.T) core.TestStore) {
 	t.Helper()
-	run(t, suite{lists: true}, factory, listTests())
+	run(t, suite{lists: true}, factory, listTests(), retentionTests())
 }
 
 func run(t *testing.T, s suite, factory func(t *testing.T) core.TestStore, groups ...[]test) {

@@ -13,7 +13,7 @@ import (
 // core.Store means for a single record; Sweeps are as they are there.
 type SingleStore interface {
 	InsertOne(ctx context.Context, e *core.Execution) error
-	// GetOne returns nil when there is no record.
+	// GetOne returns nil when there is no record. One whose retention is over may be returned or not.
 	GetOne(ctx context.Context, id string) (*core.Execution, error)
 	LoadOne(ctx context.Context, p *core.Payload) error
 	UpdateOne(ctx context.Context, u core.Update) error
