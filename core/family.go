@@ -205,6 +205,9 @@ func ReadChildren(ctx context.Context, r Reader, parent *Execution, indexes []in
 // MissingChildren returns the indexes of the parent's committed children that do not exist, ascending, with
 // FinalizeIndex first.
 func MissingChildren(ctx context.Context, r Reader, parent *Execution) ([]int, error) {
+	if parent == nil {
+		return nil, invalidf("spawn check: the parent is nil")
+	}
 	indexes := parent.openIndexes()
 	children, err := ReadChildren(ctx, r, parent, indexes)
 	if err != nil {

@@ -59,7 +59,7 @@ func (h *holding) end() {
 func (x *Executor) reserve(n int) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n = min(n, x.room())
+	n = max(0, min(n, x.room()))
 	x.free -= n
 	return n
 }

@@ -23,6 +23,9 @@ func (s *Store) ClaimCancelled(ctx context.Context, executorID string, now time.
 	if limit < 1 {
 		return nil, nil
 	}
+	if err := core.CheckExecutor(executorID); err != nil {
+		return nil, err
+	}
 	flagged, _, err := s.flagged(ctx, cancelShard(executorID), executorID, now)
 	if err != nil {
 		return nil, err

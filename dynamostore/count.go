@@ -16,7 +16,11 @@ import (
 func (s *Store) CountFinished(ctx context.Context, now time.Time, counts []core.Count) []core.CountResult {
 	merged := map[string]*core.Count{}
 	var order []string
-	for _, c := range counts {
+	out := make([]core.CountResult, len(counts))
+	for i, c := range counts {
+		if out[i].Err = core.CheckIDs(c.ParentID); out[i].Err != nil {
+			continue
+		}
 		m := merged[c.ParentID]
 		if m == nil {
 			m = &core.Count{ParentID: c.ParentID}
@@ -37,9 +41,10 @@ func (s *Store) CountFinished(ctx context.Context, now time.Time, counts []core.
 		}
 		results[i] = core.CountResult{Parent: parent, Err: err}
 	})
-	out := make([]core.CountResult, len(counts))
 	for i, c := range counts {
-		out[i] = results[slices.Index(order, c.ParentID)]
+		if out[i].Err == nil {
+			out[i] = results[slices.Index(order, c.ParentID)]
+		}
 	}
 	return out
 }
@@ -47,10 +52,8 @@ func (s *Store) CountFinished(ctx context.Context, now time.Time, counts []core.
 func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*core.Execution, error) {
 	slices.Sort(c.Indexes)
 	c.Indexes = slices.Compact(c.Indexes)
-	finalize := len(c.Indexes) > 0 && c.Indexes[0] == core.FinalizeIndex
-	if finalize {
-		c.Indexes = c.Indexes[1:]
-	}
+	finalize := slices.Contains(c.Indexes, core.FinalizeIndex)
+	c.Indexes = slices.DeleteFunc(c.Indexes, func(index int) bool { return index < 0 })
 	size := c.Siblings
 	var family string
 	if size == 0 || finalize || size > core.CountDirect {
@@ -68,21 +71,20 @@ func (s *Store) countOne(ctx context.Context, now time.Time, c core.Count) (*cor
 			}
 		}
 	}
-	c.Indexes = slices.DeleteFunc(c.Indexes, func(index int) bool { return index >= size })
-	if len(c.Indexes) == 0 {
+	units := slices.DeleteFunc(slices.Clone(c.Indexes), func(index int) bool { return index >= size })
+	if len(units) == 0 {
 		return s.getParent(ctx, c.ParentID)
 	}
-	units := c.Indexes
 	if size > core.CountDirect {
 		var err error
-		if units, err = s.countBuckets(ctx, now, c, family, size); err != nil {
+		if units, err = s.countBuckets(ctx, now, core.Count{ParentID: c.ParentID, Indexes: units}, family, size); err != nil {
 			return nil, err
 		}
 		if len(units) == 0 {
 			return nil, nil //nolint:nilnil // no bucket is whole: the parent is as it was
 		}
 	}
-	return s.countOnParent(ctx, now, c.ParentID, units, core.Units(size))
+	return s.countOnParent(ctx, now, c, units, size)
 }
 
 // putParentAside puts a parent that does not decode in quarantine; to its children it is as good as gone. Once it is
@@ -102,15 +104,22 @@ func (s *Store) getParent(ctx context.Context, id string) (*core.Execution, erro
 
 // countOnParent adds units by a plain union, or, where that may complete the set, by a write that makes the
 // parent due as well.
-func (s *Store) countOnParent(ctx context.Context, now time.Time, id string, units []int, whole int) (*core.Execution, error) {
-	if whole-len(units) <= 0 {
-		parent, err := s.getParent(ctx, id)
-		if err != nil || parent == nil {
-			return nil, err
+func (s *Store) countOnParent(ctx context.Context, now time.Time, c core.Count, units []int, size int) (*core.Execution, error) {
+	complete := func(parent *core.Execution) (*core.Execution, error) {
+		if f := parent.Family; f != nil && (f.Size != size || f.Sequential) {
+			c.Siblings = 0 // that was told wrongly
+			return s.countOne(ctx, now, c)
 		}
 		return s.complete(ctx, now, parent, units, false)
 	}
-	out, err := s.api.UpdateItem(ctx, s.countUnits(id, units, whole))
+	if core.Units(size)-len(units) <= 0 {
+		parent, err := s.getParent(ctx, c.ParentID)
+		if err != nil || parent == nil {
+			return nil, err
+		}
+		return complete(parent)
+	}
+	out, err := s.api.UpdateItem(ctx, s.countUnits(c.ParentID, units, size))
 	if err == nil {
 		return decode(out.Attributes)
 	}
@@ -125,7 +134,7 @@ func (s *Store) countOnParent(ctx context.Context, now time.Time, id string, uni
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, now, parent, units, false)
+	return complete(parent)
 }
 
 // complete writes what core.CountChildren makes of the parent, deciding again as long as it changes meanwhile.

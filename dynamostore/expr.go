@@ -179,17 +179,18 @@ func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb
 
 // countUnits adds units to the counted set of a waiting parent.
 //
-//	input:     the parent's id, units, how many units the whole set has
-//	condition: the parent waits for children, the union cannot complete the set, and the item's schema version is
-//	           known
+//	input:     the parent's id, units, the family's size
+//	condition: the parent waits for children that are as many and run at once, the union cannot complete the set, and the
+//	           item's schema version is known
 //	outcome:   the units are in the set; the revision is as it was
-func (s *Store) countUnits(parentID string, units []int, whole int) *dynamodb.UpdateItemInput {
+func (s *Store) countUnits(parentID string, units []int, size int) *dynamodb.UpdateItemInput {
 	x := newExpression()
 	x.add = append(x.add, x.name(aCounted)+" "+x.value(numbers(units)))
 	x.bill(1)
 	x.when = append(x.when,
 		x.name(aStatus)+" = "+x.value(text(string(core.StatusWaitingForChildren))),
-		fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(whole-len(units))))),
+		fmt.Sprintf("(attribute_not_exists(%[1]s) OR size(%[1]s) < %[2]s)", x.name(aCounted), x.value(number(int64(core.Units(size)-len(units))))),
+		fmt.Sprintf("%s = %s AND attribute_not_exists(%s)", x.name(aSize), x.value(number(int64(size))), x.name(aSequence)),
 		s.knownVersion(x))
 	return x.input(s.table, primaryKey(parentID, sortExecution), types.ReturnValueAllNew)
 }

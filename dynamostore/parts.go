@@ -206,6 +206,9 @@ func (s *Store) partEnd(e *core.Execution) int64 {
 
 // Load implements core.Store.
 func (s *Store) Load(ctx context.Context, payloads ...*core.Payload) error {
+	if err := core.CheckPayloads(payloads...); err != nil {
+		return err
+	}
 	type target struct {
 		payload *core.Payload
 		ref     partsRef

@@ -153,8 +153,11 @@ func markOf(it item) item {
 
 // Restore puts an item that was repaired back into the queue from which quarantine took it, so that the loops go on with
 // it. The error matches core.ErrNotFound for an item that does not exist, core.ErrNotAllowed for one that is not in
-// quarantine, and core.ErrCorrupt for one that still does not decode; nothing is written then.
+// quarantine, core.ErrInvalid for what is no id, and core.ErrCorrupt for one that still does not decode; nothing is written then.
 func (s *Store) Restore(ctx context.Context, id string, now time.Time) error {
+	if err := core.CheckIDs(id); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	key := primaryKey(id, sortExecution)
 	items, err := s.batchGet(ctx, []item{key})
 	if err != nil {

@@ -23,6 +23,8 @@ const (
 	skipUnfit = time.Minute
 	// maxSkipped bounds how many such entries are remembered.
 	maxSkipped = 10_000
+	// maxLook is more entries than one look ever finds.
+	maxLook = 1 << 20
 	// maxPages bounds how many pages of entries one look reads of a shard.
 	maxPages = 8
 )
@@ -65,6 +67,7 @@ func (s *Store) due(ctx context.Context, l look) (v queueView, err error) {
 	if err != nil {
 		return v, err
 	}
+	l.limit = min(l.limit, maxLook)
 	var mu sync.Mutex
 	errs := make([]error, shards)
 	s.parallel(shards, func(shard int) {

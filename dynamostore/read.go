@@ -2,7 +2,6 @@ package dynamostore
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -101,11 +100,11 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // Get implements core.Store.
 func (s *Store) Get(ctx context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
+	if err := core.CheckIDs(ids...); err != nil {
+		return nil, err
+	}
 	keys := make([]item, len(ids))
 	for i, id := range ids {
-		if id == "" {
-			return nil, fmt.Errorf("%w execution id: it is empty", core.ErrInvalid)
-		}
 		keys[i] = primaryKey(id, sortExecution)
 	}
 	items, err := s.batchGet(ctx, keys)

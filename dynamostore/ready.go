@@ -10,6 +10,12 @@ import (
 
 // ClaimReady implements core.Store.
 func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, error) {
+	if c.Limit < 1 {
+		return core.Swept{}, nil
+	}
+	if err := core.CheckExecutor(c.ExecutorID); err != nil {
+		return core.Swept{}, err
+	}
 	if len(c.IDs) > 0 {
 		return s.claimIDs(ctx, c)
 	}
@@ -79,7 +85,14 @@ func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, er
 	ids := slices.DeleteFunc(slices.Clone(c.IDs), func(id string) bool {
 		twice := named[id]
 		named[id] = true
-		return twice
+		if twice {
+			return true
+		}
+		none := core.CheckIDs(id) != nil // nothing can have it
+		if none {
+			swept.Lost++
+		}
+		return none
 	})
 	for len(ids) > 0 && len(swept.Executions) < c.Limit {
 		entries := make([]entry, min(c.Limit-len(swept.Executions), len(ids)))

@@ -146,3 +146,24 @@ func (s *Store) parallel(n int, do func(i int)) {
 	}
 	group.Wait()
 }
+
+// apart is parallel for what concerns records with ids, several of which may be one: these are done one after the other, in
+// their order.
+func (s *Store) apart(n int, id func(i int) string, do func(i int)) {
+	groups := make([][]int, 0, n)
+	places := make(map[string]int, n)
+	for i := range n {
+		place, known := places[id(i)]
+		if !known {
+			place = len(groups)
+			places[id(i)] = place
+			groups = append(groups, nil)
+		}
+		groups[place] = append(groups[place], i)
+	}
+	s.parallel(len(groups), func(g int) {
+		for _, i := range groups[g] {
+			do(i)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -18,6 +19,9 @@ func (s *Store) rounds(
 ) (core.Swept, error) {
 	var swept core.Swept
 	limit := l.limit
+	if limit < 1 {
+		return swept, nil
+	}
 	for range maxRounds {
 		l.limit = limit - len(swept.Executions)
 		v, err := s.due(ctx, l)
@@ -138,6 +142,9 @@ func (s *Store) sweepOne(
 
 // ClaimChildrenFinished implements core.Store.
 func (s *Store) ClaimChildrenFinished(ctx context.Context, c core.Claim) (core.Swept, error) {
+	if err := cmp.Or(core.CheckExecutor(c.ExecutorID), core.CheckLease(c.ExpiresAt)); err != nil && c.Limit > 0 {
+		return core.Swept{}, err
+	}
 	return s.sweep(ctx, core.QueueParent, c.Now, c.Limit, core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt}, nil)
 }
 
@@ -155,6 +162,9 @@ func (s *Store) MarkClosable(ctx context.Context, w core.Sweep) (core.Swept, err
 
 // ClaimClosable implements core.Store.
 func (s *Store) ClaimClosable(ctx context.Context, c core.Claim) (core.Swept, error) {
+	if err := core.CheckLease(c.ExpiresAt); err != nil && c.Limit > 0 {
+		return core.Swept{}, err
+	}
 	return s.sweep(ctx, core.QueueClose, c.Now, c.Limit, core.ClaimClose{ExpiresAt: c.ExpiresAt}, nil)
 }
 

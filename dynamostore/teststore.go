@@ -34,6 +34,9 @@ func NewForTest(api TestAPI, table string, opts Options) (*TestStore, error) {
 
 // Delete implements core.TestStore.
 func (s *TestStore) Delete(ctx context.Context, id string) error {
+	if err := core.CheckIDs(id); err != nil {
+		return err
+	}
 	return s.deleteItems(ctx, func(start item) ([]item, item, error) {
 		out, err := s.api.Query(ctx, &dynamodb.QueryInput{
 			TableName: aws.String(s.table), ConsistentRead: aws.Bool(true), ExclusiveStartKey: start,

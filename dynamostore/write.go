@@ -16,7 +16,12 @@ import (
 // Insert implements core.Store.
 func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []error {
 	errs := make([]error, len(executions))
-	s.parallel(len(executions), func(i int) { errs[i] = s.insert(ctx, executions[i]) })
+	s.apart(len(executions), func(i int) string {
+		if e := executions[i]; e != nil {
+			return e.ID
+		}
+		return ""
+	}, func(i int) { errs[i] = s.insert(ctx, executions[i]) })
 	return errs
 }
 
@@ -40,6 +45,9 @@ func (s *Store) putNew(e, placed *core.Execution, billed int) *dynamodb.PutItemI
 
 // insert puts a new record, behind its parts and its pointer.
 func (s *Store) insert(ctx context.Context, e *core.Execution) error {
+	if err := core.CheckRecord(e); err != nil {
+		return err
+	}
 	if err := s.announceShards(ctx); err != nil {
 		return err
 	}
@@ -96,12 +104,23 @@ func (s *Store) putPointer(ctx context.Context, child *core.Execution) error {
 // Update implements core.Store.
 func (s *Store) Update(ctx context.Context, updates []core.Update) []error {
 	errs := make([]error, len(updates))
-	s.parallel(len(updates), func(i int) { errs[i] = s.update(ctx, updates[i]) })
+	s.apart(len(updates), func(i int) string { return updated(updates[i]) }, func(i int) { errs[i] = s.update(ctx, updates[i]) })
 	return errs
+}
+
+// updated returns the id of the execution that is updated; empty for an update of nothing.
+func updated(u core.Update) string {
+	if u.After == nil {
+		return ""
+	}
+	return u.After.ID
 }
 
 // update is the write primitive: see difference.
 func (s *Store) update(ctx context.Context, u core.Update) error {
+	if err := core.CheckUpdate(u); err != nil {
+		return err
+	}
 	if err := s.announceShards(ctx); err != nil {
 		return err
 	}
@@ -160,7 +179,7 @@ func counted(e *core.Execution) []int {
 // UpdateAndInsertChildren implements core.Store.
 func (s *Store) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []core.SpawnResult {
 	results := make([]core.SpawnResult, len(spawns))
-	s.parallel(len(spawns), func(i int) {
+	s.apart(len(spawns), func(i int) string { return updated(spawns[i].Update) }, func(i int) {
 		if results[i].Err = s.update(ctx, spawns[i].Update); results[i].Err == nil {
 			results[i].Children = s.Insert(ctx, spawns[i].Children)
 		}
@@ -172,6 +191,9 @@ func (s *Store) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn
 func (s *Store) UpdateChildren(
 	ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time,
 ) ([]*core.Execution, error) {
+	if err := core.CheckChildrenUpdate(parentID, ev); err != nil {
+		return nil, err
+	}
 	families, err := s.Children(ctx, []string{parentID})
 	if err != nil {
 		return nil, err

@@ -154,15 +154,23 @@ func batch[In, Out any](s *Store, name string, items []In, id func(In) string, a
 
 func same(err error) error { return err }
 
+// idOf returns the id of a record; empty for none, which stores refuse.
+func idOf(e *core.Execution) string {
+	if e == nil {
+		return ""
+	}
+	return e.ID
+}
+
 // Insert implements core.Store.
 func (s *Store) Insert(ctx context.Context, executions []*core.Execution) []error {
-	return batch(s, "Insert", executions, func(e *core.Execution) string { return e.ID },
+	return batch(s, "Insert", executions, idOf,
 		func(part []*core.Execution) []error { return s.store.Insert(ctx, part) }, same)
 }
 
 // Update implements core.Store.
 func (s *Store) Update(ctx context.Context, updates []core.Update) []error {
-	return batch(s, "Update", updates, func(u core.Update) string { return u.After.ID },
+	return batch(s, "Update", updates, func(u core.Update) string { return idOf(u.After) },
 		func(part []core.Update) []error { return s.store.Update(ctx, part) }, same)
 }
 

@@ -28,6 +28,9 @@ func (s *Store) CountFinished(_ context.Context, now time.Time, counts []core.Co
 	defer s.mu.Unlock()
 	results := make([]core.CountResult, len(counts))
 	for i, c := range counts {
+		if results[i].Err = core.CheckIDs(c.ParentID); results[i].Err != nil {
+			continue
+		}
 		if r := s.count(c, now); r != nil {
 			results[i].Parent = clone(r.Execution)
 		}
@@ -112,6 +115,9 @@ func (s *Store) CheckSpawn(ctx context.Context, parent *core.Execution) ([]int, 
 
 // Children implements core.Store.
 func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Execution, error) {
+	if err := core.CheckIDs(parentIDs...); err != nil {
+		return nil, err
+	}
 	families := make([][]*core.Execution, len(parentIDs))
 	for i, id := range parentIDs {
 		var err error
@@ -126,6 +132,9 @@ func (s *Store) Children(ctx context.Context, parentIDs []string) ([][]*core.Exe
 func (s *Store) UpdateChildren(
 	ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time,
 ) ([]*core.Execution, error) {
+	if err := core.CheckChildrenUpdate(parentID, ev); err != nil {
+		return nil, err
+	}
 	children, err := s.children(ctx, parentID)
 	if err != nil {
 		return nil, err

@@ -120,6 +120,9 @@ func payloads(e *core.Execution) []*core.Payload {
 
 // Load implements core.Store.
 func (s *Store) Load(_ context.Context, payloads ...*core.Payload) error {
+	if err := core.CheckPayloads(payloads...); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range payloads {
@@ -128,7 +131,7 @@ func (s *Store) Load(_ context.Context, payloads ...*core.Payload) error {
 		}
 		data, ok := s.parts[p.Ref]
 		if !ok {
-			return fmt.Errorf("load payload %s: %w", p.Ref, core.ErrNotFound)
+			return fmt.Errorf("%w payload %s: it is gone: %w", core.ErrCorrupt, p.Ref, core.ErrNotFound)
 		}
 		p.Data = data
 	}

@@ -140,6 +140,9 @@ func (s *Store) Insert(_ context.Context, executions []*core.Execution) []error 
 }
 
 func (s *Store) insert(e *core.Execution) error {
+	if err := core.CheckRecord(e); err != nil {
+		return err
+	}
 	if r := s.records[e.ID]; r != nil {
 		if written(r.Execution, e) {
 			refer(e, r.Execution)
@@ -183,6 +186,9 @@ func (s *Store) expired(e *core.Execution, now time.Time) bool {
 
 // Get implements core.Store.
 func (s *Store) Get(_ context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
+	if err := core.CheckIDs(ids...); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := make([]*core.Execution, len(ids))
@@ -220,6 +226,9 @@ func (s *Store) Update(_ context.Context, updates []core.Update) []error {
 }
 
 func (s *Store) update(u core.Update) error {
+	if err := core.CheckUpdate(u); err != nil {
+		return err
+	}
 	r := s.records[u.After.ID]
 	switch {
 	case r == nil:
@@ -257,6 +266,9 @@ func (s *Store) UpdateAndInsertChildren(_ context.Context, spawns []core.Spawn) 
 
 // Delete implements core.TestStore.
 func (s *Store) Delete(_ context.Context, id string) error {
+	if err := core.CheckIDs(id); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.records[id]

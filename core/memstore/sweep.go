@@ -12,11 +12,14 @@ import (
 // sweep calls change for due entries of a queue, oldest due first, until limit executions are changed. change
 // reports whether it changed the record. An entry that is out of date is counted as lost.
 func (s *Store) sweep(q core.Queue, now time.Time, limit int, current func(*record, *entry) bool, change func(*record) bool) core.Swept {
+	var swept core.Swept
+	if limit < 1 {
+		return swept
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.indexes[q]
 	x.begin()
-	var swept core.Swept
 	var taken []*entry
 	for len(x.seen) > 0 && len(swept.Executions) < limit && !x.seen[0].due.After(now) {
 		e := x.take()
@@ -52,6 +55,12 @@ func inQueue(r *record, e *entry) bool { return r.Queue == e.queue && r.DueAt.Eq
 
 // ClaimReady implements core.Store.
 func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, error) {
+	if c.Limit < 1 {
+		return core.Swept{}, nil
+	}
+	if err := core.CheckExecutor(c.ExecutorID); err != nil {
+		return core.Swept{}, err
+	}
 	ev := core.StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway}
 	if len(c.IDs) == 0 {
 		return s.sweepEvent(core.QueueReady, c.Now, c.Limit, ev)
@@ -59,10 +68,15 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var swept core.Swept
+	named := map[string]bool{}
 	for _, id := range c.IDs {
 		if len(swept.Executions) == c.Limit {
 			break
 		}
+		if named[id] {
+			continue
+		}
+		named[id] = true
 		r := s.records[id]
 		if r == nil || !s.apply(r, ev, c.Now) {
 			swept.Lost++
@@ -75,6 +89,9 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 
 // ClaimChildrenFinished implements core.Store.
 func (s *Store) ClaimChildrenFinished(_ context.Context, c core.Claim) (core.Swept, error) {
+	if err := cmp.Or(core.CheckExecutor(c.ExecutorID), core.CheckLease(c.ExpiresAt)); err != nil && c.Limit > 0 {
+		return core.Swept{}, err
+	}
 	return s.sweepEvent(core.QueueParent, c.Now, c.Limit, core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt})
 }
 
@@ -90,6 +107,9 @@ func (s *Store) MarkClosable(_ context.Context, w core.Sweep) (core.Swept, error
 
 // ClaimClosable implements core.Store.
 func (s *Store) ClaimClosable(_ context.Context, c core.Claim) (core.Swept, error) {
+	if err := core.CheckLease(c.ExpiresAt); err != nil && c.Limit > 0 {
+		return core.Swept{}, err
+	}
 	return s.sweepEvent(core.QueueClose, c.Now, c.Limit, core.ClaimClose{ExpiresAt: c.ExpiresAt})
 }
 
@@ -120,6 +140,9 @@ func flagged(r *record, e *entry) bool { return r.flag == e }
 func (s *Store) ClaimCancelled(_ context.Context, executorID string, now time.Time, limit int) ([]*core.Execution, error) {
 	if limit < 1 {
 		return nil, nil
+	}
+	if err := core.CheckExecutor(executorID); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

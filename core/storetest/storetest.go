@@ -27,7 +27,7 @@ func Run(t *testing.T, factory func(t *testing.T) core.TestStore) {
 	t.Helper()
 	run(t, suite{}, factory,
 		insertTests(), updateTests(), roundTripTests(), sweepTests(), readyTests(), expiryTests(), countTests(),
-		closeTests(), cancellationTests(), childrenTests(), kindTests(), listTests(), retentionTests(), raceTests())
+		closeTests(), cancellationTests(), childrenTests(), kindTests(), listTests(), retentionTests(), argumentTests(), raceTests())
 }
 
 // RunList runs the part of the suite that is about List, for a store that keeps a list when it is told to: here it

@@ -63,13 +63,45 @@ func (b *batching) each(n int, do func(i int)) {
 	group.Wait()
 }
 
+// apart is each for what concerns records, several of which may have one id: these are done one after the other, in their
+// order.
+func (b *batching) apart(n int, record func(i int) *core.Execution, do func(i int)) {
+	groups := make([][]int, 0, n)
+	places := make(map[string]int, n)
+	for i := range n {
+		id := ""
+		if e := record(i); e != nil {
+			id = e.ID
+		}
+		place, known := places[id]
+		if !known {
+			place = len(groups)
+			places[id] = place
+			groups = append(groups, nil)
+		}
+		groups[place] = append(groups[place], i)
+	}
+	b.each(len(groups), func(g int) {
+		for _, i := range groups[g] {
+			do(i)
+		}
+	})
+}
+
 func (b *batching) Insert(ctx context.Context, executions []*core.Execution) []error {
 	errs := make([]error, len(executions))
-	b.each(len(executions), func(i int) { errs[i] = b.single.InsertOne(ctx, executions[i]) })
+	b.apart(len(executions), func(i int) *core.Execution { return executions[i] }, func(i int) {
+		if errs[i] = core.CheckRecord(executions[i]); errs[i] == nil {
+			errs[i] = b.single.InsertOne(ctx, executions[i])
+		}
+	})
 	return errs
 }
 
 func (b *batching) Get(ctx context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
+	if err := core.CheckIDs(ids...); err != nil {
+		return nil, err
+	}
 	found := make([]*core.Execution, len(ids))
 	errs := make([]error, len(ids))
 	b.each(len(ids), func(i int) {
@@ -94,6 +126,9 @@ func (b *batching) GetBySleepKey(ctx context.Context, keys []string) ([]*core.Ex
 }
 
 func (b *batching) Load(ctx context.Context, payloads ...*core.Payload) error {
+	if err := core.CheckPayloads(payloads...); err != nil {
+		return err
+	}
 	errs := make([]error, len(payloads))
 	b.each(len(payloads), func(i int) { errs[i] = b.single.LoadOne(ctx, payloads[i]) })
 	return first(errs)
@@ -101,14 +136,21 @@ func (b *batching) Load(ctx context.Context, payloads ...*core.Payload) error {
 
 func (b *batching) Update(ctx context.Context, updates []core.Update) []error {
 	errs := make([]error, len(updates))
-	b.each(len(updates), func(i int) { errs[i] = b.single.UpdateOne(ctx, updates[i]) })
+	b.apart(len(updates), func(i int) *core.Execution { return updates[i].After }, func(i int) { errs[i] = b.update(ctx, updates[i]) })
 	return errs
+}
+
+func (b *batching) update(ctx context.Context, u core.Update) error {
+	if err := core.CheckUpdate(u); err != nil {
+		return err
+	}
+	return b.single.UpdateOne(ctx, u)
 }
 
 func (b *batching) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []core.SpawnResult {
 	results := make([]core.SpawnResult, len(spawns))
 	for i, s := range spawns {
-		if results[i].Err = b.single.UpdateOne(ctx, s.Update); results[i].Err == nil {
+		if results[i].Err = b.update(ctx, s.Update); results[i].Err == nil {
 			results[i].Children = b.Insert(ctx, s.Children)
 		}
 	}
@@ -118,7 +160,9 @@ func (b *batching) UpdateAndInsertChildren(ctx context.Context, spawns []core.Sp
 func (b *batching) CountFinished(ctx context.Context, now time.Time, counts []core.Count) []core.CountResult {
 	results := make([]core.CountResult, len(counts))
 	for i, c := range counts { // two may be of one parent
-		results[i].Parent, results[i].Err = b.single.CountOne(ctx, now, c)
+		if results[i].Err = core.CheckIDs(c.ParentID); results[i].Err == nil {
+			results[i].Parent, results[i].Err = b.single.CountOne(ctx, now, c)
+		}
 	}
 	return results
 }
@@ -128,6 +172,9 @@ func (b *batching) CheckSpawn(ctx context.Context, parent *core.Execution) ([]in
 }
 
 func (b *batching) Children(ctx context.Context, parentIDs []string) ([][]*core.Execution, error) {
+	if err := core.CheckIDs(parentIDs...); err != nil {
+		return nil, err
+	}
 	families := make([][]*core.Execution, len(parentIDs))
 	errs := make([]error, len(parentIDs))
 	b.each(len(parentIDs), func(i int) { families[i], errs[i] = b.single.ChildrenOf(ctx, parentIDs[i]) })
@@ -140,6 +187,9 @@ func (b *batching) Children(ctx context.Context, parentIDs []string) ([][]*core.
 func (b *batching) UpdateChildren(
 	ctx context.Context, parentID string, finished bool, ev core.Event, now time.Time,
 ) ([]*core.Execution, error) {
+	if err := core.CheckChildrenUpdate(parentID, ev); err != nil {
+		return nil, err
+	}
 	children, err := b.single.ChildrenOf(ctx, parentID)
 	if err != nil {
 		return nil, err

@@ -81,7 +81,9 @@ func (c *coalescing) Insert(ctx context.Context, executions []*core.Execution) [
 	// A caller that gives up goes on with its records while the store works on them.
 	own := make([]*core.Execution, len(executions))
 	for i, e := range executions {
-		own[i] = e.Clone()
+		if e != nil { // the store refuses it
+			own[i] = e.Clone()
+		}
 	}
 	errs, err := c.insert.do(ctx, own)
 	if err != nil {
@@ -96,7 +98,9 @@ func (c *coalescing) Update(ctx context.Context, updates []core.Update) []error 
 	}
 	own := make([]core.Update, len(updates))
 	for i, u := range updates {
-		own[i] = core.Update{Before: u.Before, After: u.After.Clone()}
+		if own[i] = u; u.After != nil { // the store refuses it
+			own[i].After = u.After.Clone()
+		}
 	}
 	errs, err := c.update.do(ctx, own)
 	if err != nil {
