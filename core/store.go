@@ -22,7 +22,13 @@ import (
 // exactly one gets an execution; the other skips it. An entry that came to nothing may be passed over for up to
 // 5 s of the callers' time.
 //
-// A store never reads a clock for a decision: now is an argument. Methods are safe for concurrent use. The
+// Arguments out of range have one answer on every store. A limit below 1 takes nothing, without a look at the queue, and a
+// call about no ids or records does nothing. An error that matches ErrInvalid refuses what CheckIDs, CheckRecord, CheckUpdate,
+// CheckExecutor, CheckLease, CheckChildrenUpdate and CheckPayloads refuse, and a nil parent; in a call on several records that
+// of one is refused, and the others are written. What a call says twice of one record is done in the call's order.
+//
+// A store never reads a clock for a decision: now is an argument. Only how long a database keeps an item may go by the
+// clock by which the database deletes it. Methods are safe for concurrent use. The
 // records that a caller passes in or gets back are its own only as far as it does not change payload bytes
 // in place; a write that took effect may have set the Ref of their payloads, and WriteUnits. An error that is not one of
 // core's sentinels means that the outcome of the writes of the call is unknown; it matches ErrUnknownOutcome where the store can tell that much.
@@ -40,7 +46,7 @@ type Store interface {
 	// sleeper is not one.
 	GetBySleepKey(ctx context.Context, keys []string) ([]*Execution, error)
 
-	// Load fills in the Data of payloads that the store returned without.
+	// Load fills in the Data of payloads that the store returned without. The error matches ErrCorrupt when one is gone.
 	Load(ctx context.Context, payloads ...*Payload) error
 
 	// Update writes After for each update on the condition that the stored revision is Before's. The errors are
@@ -166,7 +172,7 @@ type SpawnResult struct {
 // Sweep bounds a sweep over a queue.
 type Sweep struct {
 	Now   time.Time
-	Limit int // at least 1
+	Limit int // below 1 nothing is looked at
 	// MaxRecoveries is how often a claim may run out before its execution fails.
 	MaxRecoveries int
 }
@@ -174,15 +180,15 @@ type Sweep struct {
 // Claim bounds a sweep that gives executions to an executor until ExpiresAt.
 type Claim struct {
 	Sweep
-	ExecutorID string
-	ExpiresAt  time.Time
+	ExecutorID string    // of a claim of parents
+	ExpiresAt  time.Time // not zero
 }
 
 // ReadyClaim bounds a claim of ready executions. The lease of each ends its timeout and Leeway after Now.
 type ReadyClaim struct {
 	Now        time.Time
-	Limit      int // of executions claimed
-	ExecutorID string
+	Limit      int           // of executions claimed; below 1 nothing is looked at
+	ExecutorID string        // not empty
 	Left       time.Duration // what is left of the executor's life
 	Leeway     time.Duration
 	// Shared says that other executors may claim from the same queue. A store in which a lost claim costs something may
@@ -190,7 +196,7 @@ type ReadyClaim struct {
 	// want the same.
 	Shared bool
 	// IDs, when not empty, are claimed as far as they are due, without looking at the queue, and returned in
-	// their order here.
+	// their order here. They are hints: what CheckIDs refuses is lost, as what is not due.
 	IDs []string
 }
 
@@ -219,7 +225,8 @@ type Swept struct {
 // Count names children of one parent that are finished.
 type Count struct {
 	ParentID string
-	// Siblings is the children's Parent.Siblings; 0 makes the store read the parent to learn it.
+	// Siblings is the children's Parent.Siblings; 0 makes the store read the parent to learn it, as a number that is not the
+	// parent's does.
 	Siblings int
 	Indexes  []int // FinalizeIndex for the finalize execution
 }

@@ -8,7 +8,8 @@
 //
 // One sparse index, queue, serves all queues, because an execution is in at most one of them: its partition is
 // the queue's name and a shard of the id, its sort key the due time. Going from one queue to another costs a
-// delete and a put in the index, leaving costs a delete. The index cancel lists flagged executions by executor.
+// delete and a put in the index, leaving costs a delete. The index cancel lists flagged executions by executor; in which
+// order they were cancelled their records tell.
 // Both are keys only, and both are read eventually consistent: an entry is a hint, and the conditional write
 // decides.
 //
@@ -29,7 +30,7 @@
 //	status, isSleepingTask, expiresAt                  queues running and sleeping     1 in, 1 out
 //	onChildrenFinishedProcessingExpiresAt              queue parent-claimed            1 in, 1 out, for user code and sweeps
 //	closeExpiresAt                                     queue closing                   1 in, 1 out, for sweeps
-//	executorId, needsPromiseCancellation, updatedAt    index cancel                    1 in, 1 out, for running code
+//	executorId, needsPromiseCancellation, updatedAt    index cancel, and the records   1 in, 1 out, for running code
 //	parent.executionId, isFinished                     ids derived from the parent's   nothing; 1 for a child with an id of its own
 //	isFinished, closeStatus, updatedAt                 queue finished, and the TTL     1 in, 1 out, none on the fast path
 //
