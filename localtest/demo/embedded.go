@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/core/memstore"
 	"github.com/perdure-dev/perdure/functions/tasks"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // runEmbedded runs the job on the in-memory store, in this process.
-func runEmbedded(ctx context.Context, p *printer, in *input) error {
+func runEmbedded(ctx context.Context, p *progress.Printer, in *input) error {
 	if err := os.Setenv(tasks.RootVariable, in.folder); err != nil {
 		return err
 	}
@@ -35,32 +35,25 @@ func runEmbedded(ctx context.Context, p *printer, in *input) error {
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {
-			p.line("%v", err)
+			p.Line("%v", err)
 		}
 	}()
 
 	begun := time.Now()
-	roots := make([]string, len(in.files))
-	for i, path := range in.files {
-		h, err := tasks.CountFile.Enqueue(ctx, client, tasks.File{Path: path})
-		if err != nil {
-			return err
+	j := newJob(store, in)
+	enqueue := func(ctx context.Context) error {
+		for i, f := range in.files {
+			h, err := tasks.CountFile.Enqueue(ctx, client, tasks.File{Path: f, ChunkBytes: chunkBytes})
+			if err != nil {
+				return err
+			}
+			j.enqueued(i, h.ID())
 		}
-		roots[i] = h.ID()
+		return nil
 	}
-	counts := tasks.Counts{}
-	for i, id := range roots {
-		out, err := tasks.CountFile.HandleOf(client, id).Wait(ctx)
-		if err != nil {
-			return err
-		}
-		counts.Add(out)
-		p.progress(fmt.Sprintf("%d of %d files done", i+1, len(roots)))
-	}
-	took := time.Since(begun)
-	all, err := readTree(ctx, store, roots)
-	if err != nil {
+	if err := besides(ctx, enqueue, func(ctx context.Context) error { return j.watch(ctx, p, nil, nil) }); err != nil {
 		return err
 	}
-	return summarize(p, in, all, counts, took, nil)
+	took := time.Since(begun)
+	return finish(ctx, p, in, store, client, j.roots(), took, nil)
 }

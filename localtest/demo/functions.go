@@ -14,6 +14,7 @@ import (
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/functions/tasks"
+	"github.com/perdure-dev/perdure/localtest/progress"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
 
@@ -27,86 +28,97 @@ const (
 )
 
 // runFunctions runs the job on the compiled functions and DynamoDB Local.
-func runFunctions(ctx context.Context, p *printer, in *input, verbose bool) (err error) {
-	var log io.Writer = steps{p}
+func runFunctions(ctx context.Context, p *progress.Printer, in *input, verbose bool) (err error) {
+	var log io.Writer
 	if verbose {
 		log = os.Stderr
 	}
 	binaries := filepath.Join(".build", "local-"+runtime.GOARCH)
-	p.line("building the functions into %s", binaries)
-	if err := stack.Build(ctx, binaries); err != nil {
+	building := p.Step("building the functions into %s", binaries)
+	err = stack.Build(ctx, binaries)
+	building()
+	if err != nil {
 		return err
 	}
-	p.line("starting DynamoDB Local and the functions")
+	starting := p.Step("starting DynamoDB Local and the functions")
 	s, err := stack.Start(ctx, stack.Options{
-		Binaries: binaries, Tick: tick, Log: log, ExactMeter: true,
+		Binaries: binaries, Tick: tick, Log: log, Steps: p, ExactMeter: true,
 		Env: []string{
 			tasks.RootVariable + "=" + in.folder,
 			fmt.Sprintf("PERDURE_LEEWAY=%d", leeway/time.Second),
 		},
 	})
+	starting()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() {
+		defer p.Step("stopping the functions and DynamoDB Local")()
+		err = errors.Join(err, s.Close())
+	}()
 
 	begun := time.Now()
-	roots, err := enqueueAll(ctx, s, in)
+	j := newJob(s.Watch, in)
+	enqueue := func(ctx context.Context) error { return enqueueAll(ctx, s, in, j) }
+	err = besides(ctx, enqueue, func(ctx context.Context) error {
+		units := func() string { return fmt.Sprintf("%.0f WRU", s.Meter.Total().Write) }
+		return j.watch(ctx, p, units, func(t tally) error { return j.killOne(ctx, p, s, t) })
+	})
 	if err != nil {
-		return err
-	}
-	p.line("enqueued %d files through the enqueue function", len(roots))
-	if err := watch(ctx, p, s, roots, begun); err != nil {
 		return err
 	}
 	took := time.Since(begun)
-
-	all, err := readTree(ctx, s.Store, roots)
-	if err != nil {
-		return err
-	}
 	client, err := core.NewClient(s.Store, core.ClientOptions{})
 	if err != nil {
 		return err
 	}
 	usage := s.Meter.Usage() // without what reading the result consumes
-	counts, err := collect(ctx, client, roots)
-	if err != nil {
-		return err
-	}
-	return errors.Join(allCompleted(all), summarize(p, in, all, counts, took, &usage))
+	return finish(ctx, p, in, s.Watch, client, j.roots(), took, &usage)
 }
 
-// steps prints what the starting stack says, and leaves out what the functions say.
-type steps struct{ p *printer }
-
-func (s steps) Write(line []byte) (int, error) {
-	if len(line) > 0 && line[0] != '[' {
-		s.p.line("%s", string(line[:len(line)-1]))
-	}
-	return len(line), nil
+// besides runs first in a goroutine while second runs. The error of either ends the other.
+func besides(ctx context.Context, first, second func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := first(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	err := second(ctx)
+	cancel(err)
+	group.Wait()
+	return err
 }
 
 // enqueueAll enqueues every file by invoking the enqueue function, as another Lambda would.
-func enqueueAll(ctx context.Context, s *stack.Stack, in *input) ([]string, error) {
-	roots := make([]string, len(in.files))
+func enqueueAll(ctx context.Context, s *stack.Stack, in *input, j *job) error {
 	errs := make([]error, len(in.files))
 	slots := make(chan struct{}, enqueuers)
 	var group sync.WaitGroup
 	for i, path := range in.files {
 		slots <- struct{}{}
 		group.Go(func() {
-			roots[i], errs[i] = enqueueFile(ctx, s, path)
-			<-slots
+			defer func() { <-slots }()
+			root, err := enqueueFile(ctx, s, path)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			j.enqueued(i, root)
 		})
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	group.Wait()
-	return roots, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 func enqueueFile(ctx context.Context, s *stack.Stack, path string) (string, error) {
 	response, err := s.Request(ctx, map[string]any{
-		"action": "enqueue", "task": tasks.CountFile.ID(), "input": tasks.File{Path: path},
+		"action": "enqueue", "task": tasks.CountFile.ID(), "input": tasks.File{Path: path, ChunkBytes: chunkBytes},
 	})
 	switch {
 	case err != nil:
@@ -117,75 +129,25 @@ func enqueueFile(ctx context.Context, s *stack.Stack, path string) (string, erro
 	return response.ExecutionID, nil
 }
 
-// watch shows the progress until every root is finished, and kills a process on the way.
-func watch(ctx context.Context, p *printer, s *stack.Stack, roots []string, begun time.Time) error {
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	killed := false
-	for {
-		state, err := look(ctx, s, roots)
-		if err != nil {
-			return err
-		}
-		elapsed := time.Since(begun).Seconds()
-		p.progress(fmt.Sprintf("%5.1f s  %d done, %d running, %d waiting  %.0f tasks/s  %.0f WRU",
-			elapsed, state.done, state.running, state.ready, float64(state.done)/elapsed, s.Meter.Total().Write))
-		if state.finishedRoots == len(roots) {
-			return nil
-		}
-		if !killed && state.running > 0 && state.finishedRoots*3 >= len(roots) {
-			if killed, err = killOne(p, s); err != nil {
-				return err
+// killOne kills the process of a function that is at work. It waits for one for a moment; in a job that is nearly idle there
+// is none, and nothing is killed.
+func (j *job) killOne(ctx context.Context, p *progress.Printer, s *stack.Stack, t tally) error {
+	for range 100 {
+		for _, e := range s.Lambda.Environments() {
+			if e.Function != stack.StartReady || !e.Busy {
+				continue
 			}
+			p.Line("half-way, %d of %d done: killing process %d of function %s with SIGKILL; what it was doing is done again when its leases end",
+				t.done, t.total(), e.PID, e.Function)
+			j.killed = true
+			return s.Lambda.Kill(e.PID, syscall.SIGKILL)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-ticker.C:
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// state is how far the job is.
-type state struct {
-	finishedRoots        int
-	done, running, ready int // executions
-}
-
-// look reads how far the job is, beside the meter.
-func look(ctx context.Context, s *stack.Stack, roots []string) (state, error) {
-	var st state
-	executions, err := s.Watch.Get(ctx, roots, core.Filter{})
-	if err != nil {
-		return st, err
-	}
-	for _, e := range executions {
-		if e.Status.Finished() {
-			st.finishedRoots++
-			st.done++
-		}
-		if e.Family != nil {
-			st.done += e.Family.Size - e.ActiveChildren()
-			if e.Family.FinalizeTaskID != "" {
-				st.done++
-			}
-		}
-	}
-	for queue, n := range map[core.Queue]*int{core.QueueRunning: &st.running, core.QueueReady: &st.ready} {
-		if *n, err = s.Watch.Depth(ctx, queue); err != nil {
-			return st, err
-		}
-	}
-	return st, nil
-}
-
-// killOne kills the process of a function that is at work.
-func killOne(p *printer, s *stack.Stack) (bool, error) {
-	for _, e := range s.Lambda.Environments() {
-		if e.Function == stack.StartReady && e.Busy {
-			p.line("killing process %d of function %s with SIGKILL", e.PID, e.Function)
-			return true, s.Lambda.Kill(e.PID, syscall.SIGKILL)
-		}
-	}
-	return false, nil
+	p.Line("half-way, %d of %d done: no function is at work, so none is killed", t.done, t.total())
+	return nil
 }

@@ -13,8 +13,12 @@ import (
 	"github.com/perdure-dev/perdure/functions/tasks"
 )
 
-// maxFileBytes is the size of the largest file that the demo takes.
-const maxFileBytes = 32 << 20
+const (
+	// maxFileBytes is the size of the largest file that the demo takes.
+	maxFileBytes = 32 << 20
+	// chunkBytes is how much of a file one execution counts.
+	chunkBytes = 16 << 10
+)
 
 // input is what the demo counts.
 type input struct {
@@ -22,6 +26,8 @@ type input struct {
 	files  []string // paths below folder, sorted
 	bytes  int64
 	counts tasks.Counts // as a plain loop counts them
+	// executions are how many each file takes: its own, one for each chunk, and one that merges the chunks' counts.
+	executions map[string]int
 }
 
 // readInput finds the text files below a folder, hidden ones left out, and counts their words in a plain loop. A
@@ -36,7 +42,7 @@ func readInput(folder string) (*input, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("input folder %s: it is a file, not a folder", folder)
 	}
-	in := &input{folder: folder, counts: tasks.Counts{}}
+	in := &input{folder: folder, counts: tasks.Counts{}, executions: map[string]int{}}
 	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -70,6 +76,7 @@ func readInput(folder string) (*input, error) {
 		}
 		in.files = append(in.files, name)
 		in.bytes += int64(len(data))
+		in.executions[name] = 1 + (len(data)+chunkBytes-1)/chunkBytes + 1
 		in.counts.Add(counts)
 		return nil
 	})

@@ -39,15 +39,17 @@ func main() {
 
 func run(ctx context.Context, folder string, verbose bool) error {
 	p := newPrinter(os.Stdout)
+	reading := p.Step("reading the text files in %s", folder)
 	in, err := readInput(folder)
+	reading()
 	if err != nil {
 		return err
 	}
-	p.line("input: %d text files, %s, in %s", len(in.files), bytesText(in.bytes), in.folder)
+	p.Line("input: %d text files, %s, in %s", len(in.files), bytesText(in.bytes), in.folder)
 	err = runFunctions(ctx, p, in, verbose)
 	if errors.Is(err, dynamolocal.ErrUnavailable) {
-		p.line("%v", err)
-		p.line("so the same job runs on the embedded in-memory store, in this process")
+		p.Line("%v", err)
+		p.Line("so the same job runs on the embedded in-memory store, in this process")
 		return runEmbedded(ctx, p, in)
 	}
 	return err

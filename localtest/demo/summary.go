@@ -13,6 +13,7 @@ import (
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/functions/tasks"
 	"github.com/perdure-dev/perdure/localtest/meter"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // tree is every execution of the job.
@@ -24,24 +25,36 @@ func readTree(ctx context.Context, store core.Store, roots []string) (tree, erro
 	if err != nil {
 		return nil, err
 	}
-	all := tree(executions)
-	for _, e := range executions {
-		if e.Family == nil {
-			continue
-		}
-		children, err := store.Children(ctx, []string{e.ID})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, children[0]...)
+	families, err := store.Children(ctx, roots)
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	return append(tree(executions), slices.Concat(families...)...), nil
+}
+
+// finish reads what the job came to, checks it, and says what it took.
+func finish(
+	ctx context.Context, p *progress.Printer, in *input, store core.Store, client *core.Client, roots []string, took time.Duration, usage *meter.Usage,
+) error {
+	done := p.Step("reading the result and its executions")
+	all, err := readTree(ctx, store, roots)
+	if err != nil {
+		done()
+		return err
+	}
+	counts, err := collect(ctx, p, client, roots)
+	done()
+	if err != nil {
+		return err
+	}
+	return errors.Join(allCompleted(all), summarize(p, in, all, counts, took, usage))
 }
 
 // collect adds up the roots' outputs.
-func collect(ctx context.Context, client *core.Client, roots []string) (tasks.Counts, error) {
+func collect(ctx context.Context, p *progress.Printer, client *core.Client, roots []string) (tasks.Counts, error) {
 	total := tasks.Counts{}
-	for _, id := range roots {
+	for i, id := range roots {
+		p.Show("%d of %d files read", i, len(roots))
 		counts, err := tasks.CountFile.HandleOf(client, id).Wait(ctx)
 		if err != nil {
 			return nil, err
@@ -67,7 +80,7 @@ func check(got, want tasks.Counts) error {
 }
 
 // summarize prints what was found and what it took. usage is nil where nothing was metered.
-func summarize(p *printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage) error {
+func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage) error {
 	if err := check(counts, in.counts); err != nil {
 		return err
 	}
@@ -81,19 +94,19 @@ func summarize(p *printer, in *input, all tree, counts tasks.Counts, took time.D
 		}
 		byTask[e.TaskID] = append(byTask[e.TaskID], e)
 	}
-	p.line("")
-	p.line("result       %d words, %d of them different, in %d files: the same as a plain loop counts",
+	p.Line("")
+	p.Line("result       %d words, %d of them different, in %d files: the same as a plain loop counts",
 		counts.Words(), len(counts), len(in.files))
-	p.line("most common  %s", strings.Join(mostCommon(counts, 8), ", "))
-	p.line("executions   %d: %s", len(all), describeTasks(byTask))
-	p.line("             %d retries, %d recoveries after a crash", retries, recoveries)
-	p.line("wall time    %.1f s, %.0f executions per second", took.Seconds(), float64(len(all))/took.Seconds())
+	p.Line("most common  %s", strings.Join(mostCommon(counts, 8), ", "))
+	p.Line("executions   %d: %s", len(all), describeTasks(byTask))
+	p.Line("             %d retries, %d recoveries after a crash", retries, recoveries)
+	p.Line("wall time    %.1f s, %.0f executions per second", took.Seconds(), float64(len(all))/took.Seconds())
 	if usage == nil {
 		return nil
 	}
 	total := usage.Total
 	n := float64(len(all))
-	p.line("consumed     %.0f WRU and %.1f RRU in %d requests: %.2f WRU and %.2f RRU per execution",
+	p.Line("consumed     %.0f WRU and %.1f RRU in %d requests: %.2f WRU and %.2f RRU per execution",
 		total.Write, total.Read, total.Requests, total.Write/n, total.Read/n)
 	for _, task := range slices.Sorted(maps.Keys(byTask)) {
 		var of meter.Units
@@ -101,10 +114,10 @@ func summarize(p *printer, in *input, all tree, counts tasks.Counts, took time.D
 			of.Write += usage.ByKey[e.ID].Write
 			of.Read += usage.ByKey[e.ID].Read
 		}
-		p.line("             %-13s %.2f WRU each, payloads included", task, of.Write/float64(len(byTask[task])))
+		p.Line("             %-13s %.2f WRU each, payloads included", task, of.Write/float64(len(byTask[task])))
 	}
 	told, dearest, members := all.writeUnits()
-	p.line("             the records themselves tell of %d WRU: the dearest tree took %d in %d executions", told, dearest, members)
+	p.Line("             the records themselves tell of %d WRU: the dearest tree took %d in %d executions", told, dearest, members)
 	return nil
 }
 

@@ -75,8 +75,10 @@ type Options struct {
 	Tick time.Duration
 	// Timeout is the functions' own. Default 30 s.
 	Timeout time.Duration
-	// Log gets a line for each step that takes time, and what the functions print. Default: none.
+	// Log gets what the functions print, and, where there are no Steps, a line for each step that takes time. Default: none.
 	Log io.Writer
+	// Steps gets a line for each step that takes time. Default: Log.
+	Steps io.Writer
 	// Started is told what came of each start of a function's process, see lambdalocal.Options. Default: nobody is.
 	Started func(lambdalocal.Start)
 	// NoSchedules leaves the loops to Invoke.
@@ -163,13 +165,16 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = 30 * time.Second
 	}
+	if opts.Steps == nil {
+		opts.Steps = opts.Log
+	}
 	s := &Stack{Table: cmp.Or(opts.Table, "perdure-"+strconv.FormatInt(time.Now().UnixNano(), 36))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: opts.Log})
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: opts.Steps})
 	if err != nil {
 		return nil, err
 	}
