@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -46,8 +47,9 @@ func benchContention(ctx context.Context, r *report, opts options) error {
 			if opts.skips(work) || opts.skips(strconv.Itoa(executors)) {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "measuring %s with %d executors\n", work, executors)
-			line, err := measureContention(ctx, work, executors, n)
+			done := r.say.Step("measuring %s with %d executors", work, executors)
+			line, err := measureContention(ctx, r.say, work, executors, n)
+			done()
 			if err != nil {
 				return fmt.Errorf("%s with %d executors: %w", work, executors, err)
 			}
@@ -72,8 +74,8 @@ func benchContention(ctx context.Context, r *report, opts options) error {
 }
 
 // measureContention measures on a DynamoDB Local of its own: what another one has left slows it down.
-func measureContention(ctx context.Context, work string, executors, n int) (contentionLine, error) {
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stderr})
+func measureContention(ctx context.Context, say io.Writer, work string, executors, n int) (contentionLine, error) {
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: say})
 	if err != nil {
 		return contentionLine{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -172,8 +173,8 @@ type benchWork struct {
 
 // onServer measures a work on a DynamoDB Local of its own: with each write it looks up the table's stream, which takes a
 // minute and more by the time that it holds what several works wrote.
-func (w benchWork) onServer(ctx context.Context, table string, n int) (consumed, int, error) {
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stderr})
+func (w benchWork) onServer(ctx context.Context, say io.Writer, table string, n int) (consumed, int, error) {
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: say})
 	if err != nil {
 		return consumed{}, 0, err
 	}
@@ -189,8 +190,9 @@ func benchCost(ctx context.Context, r *report, opts options) error {
 		if opts.skips(w.name) {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "measuring %s\n", w.name)
-		c, units, err := w.onServer(ctx, fmt.Sprintf("bench-%d", i), max(50, cmp.Or(opts.n, costUnits)))
+		done := r.say.Step("measuring %s", w.name)
+		c, units, err := w.onServer(ctx, r.say, fmt.Sprintf("bench-%d", i), max(50, cmp.Or(opts.n, costUnits)))
+		done()
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}

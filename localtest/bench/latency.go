@@ -109,7 +109,10 @@ func benchLatency(ctx context.Context, r *report, opts options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	if err := stack.BuildOne(ctx, folder, "github.com/perdure-dev/perdure/localtest/bench/function"); err != nil {
+	building := r.say.Step("building the functions")
+	err = stack.BuildOne(ctx, folder, "github.com/perdure-dev/perdure/localtest/bench/function")
+	building()
+	if err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -121,8 +124,9 @@ func benchLatency(ctx context.Context, r *report, opts options) error {
 		if opts.skips(place.name) {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "measuring with the %s\n", place.name)
+		done := r.say.Step("measuring with the %s", place.name)
 		lines, err := place.measure(ctx, folder, opts.n)
+		done()
 		for _, line := range lines {
 			fmt.Fprintf(table, "%s\t%s\t%d\t%.0f\t%.0f\t%.0f\t\n", line.Measure, place.name, line.N, line.P50, line.P95, line.P99)
 			err = errors.Join(err, r.write(line))
@@ -282,7 +286,7 @@ func (s *samples) lines(stream bool) []latencyLine {
 
 // idle measures what an hour costs in which nothing is to be done.
 func idle(ctx context.Context, folder string, r *report) (err error) {
-	fmt.Fprintln(os.Stderr, "measuring idle minutes")
+	defer r.say.Step("measuring idle minutes")()
 	app, err := stack.Start(ctx, stack.Options{Binaries: folder, Timeout: functionTimeout, NoSchedules: true})
 	if err != nil {
 		return err

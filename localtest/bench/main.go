@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // options say what is measured.
@@ -79,20 +81,22 @@ func main() {
 func run(b bench, path string, opts options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, err := newReport(path)
+	r, err := newReport(path, progress.New(os.Stderr))
 	if err != nil {
 		return err
 	}
+	defer r.say.Step("measuring")()
 	return errors.Join(b(ctx, r, opts), r.close())
 }
 
-// report writes figures as JSON lines.
+// report writes figures as JSON lines, and tells what is being measured.
 type report struct {
 	file *os.File
 	enc  *json.Encoder
+	say  *progress.Printer
 }
 
-func newReport(path string) (*report, error) {
+func newReport(path string, say *progress.Printer) (*report, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
 	}
@@ -100,7 +104,7 @@ func newReport(path string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &report{file, json.NewEncoder(file)}, nil
+	return &report{file, json.NewEncoder(file), say}, nil
 }
 
 func (r *report) write(v any) error { return r.enc.Encode(v) }

@@ -61,8 +61,9 @@ func benchMemory(ctx context.Context, r *report, opts options) error {
 		if opts.n > 0 {
 			n = opts.n
 		}
-		fmt.Fprintf(os.Stderr, "measuring %d tasks with %d bytes\n", n, payload)
-		line, err := measureMemory(ctx, n, payload)
+		done := r.say.Step("measuring %d tasks with %d bytes", n, payload)
+		line, err := measureMemory(ctx, r.say, n, payload)
+		done()
 		if err != nil {
 			return errors.Join(err, table.Flush())
 		}
@@ -81,9 +82,9 @@ func benchMemory(ctx context.Context, r *report, opts options) error {
 	return nil
 }
 
-func measureMemory(ctx context.Context, n, payload int) (line memoryLine, err error) {
+func measureMemory(ctx context.Context, say io.Writer, n, payload int) (line memoryLine, err error) {
 	line = memoryLine{N: n, PayloadKB: float64(payload) / 1000, BudgetRSS: memoryBudget}
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stderr})
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: say})
 	if err != nil {
 		return line, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/perdure-dev/perdure/dynamostore"
 	"github.com/perdure-dev/perdure/localtest/bench/workload"
 	"github.com/perdure-dev/perdure/localtest/dynamolocal"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // scaleLine is a line of bench/scale.jsonl: what an execution consumes at a size.
@@ -45,7 +46,7 @@ func benchScale(ctx context.Context, r *report, opts options) error {
 	var all []func() (scaleLine, error)
 	if !opts.skips("backlog") {
 		for _, size := range backlogs {
-			all = append(all, func() (scaleLine, error) { return measureBacklog(ctx, size) })
+			all = append(all, func() (scaleLine, error) { return measureBacklog(ctx, r.say, size) })
 		}
 	}
 	if !opts.skips("families") {
@@ -53,7 +54,7 @@ func benchScale(ctx context.Context, r *report, opts options) error {
 		if opts.n > 0 {
 			n = opts.n
 		}
-		all = append(all, func() (scaleLine, error) { return measureFamilies(ctx, n) })
+		all = append(all, func() (scaleLine, error) { return measureFamilies(ctx, r.say, n) })
 	}
 	for _, measure := range all {
 		line, err := measure()
@@ -79,8 +80,8 @@ type scaled struct {
 	sum consumed
 }
 
-func newScaled(ctx context.Context) (*scaled, error) {
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stderr})
+func newScaled(ctx context.Context, say *progress.Printer) (*scaled, error) {
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: say})
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +117,19 @@ func (s *scaled) line(measure string, size, n int, before consumed, began time.T
 }
 
 // measureBacklog returns what claiming, running and closing an execution consumes when many are ready.
-func measureBacklog(ctx context.Context, size int) (line scaleLine, err error) {
-	s, err := newScaled(ctx)
+func measureBacklog(ctx context.Context, say *progress.Printer, size int) (line scaleLine, err error) {
+	s, err := newScaled(ctx, say)
 	if err != nil {
 		return line, err
 	}
 	defer func() { err = errors.Join(err, s.server.Close()) }()
-	if err := s.fill(ctx, size); err != nil {
+	filling := say.Step("putting %d ready executions", size)
+	err = s.fill(ctx, say, size)
+	filling()
+	if err != nil {
 		return line, err
 	}
+	defer say.Step("running %d of them", scaleSample)()
 	engine, err := core.NewEngine(core.Config{Store: s.store, Registry: s.tasks})
 	if err != nil {
 		return line, err
@@ -154,7 +159,7 @@ func measureBacklog(ctx context.Context, size int) (line scaleLine, err error) {
 }
 
 // fill puts ready executions: copies, under ids of their own, of a few that were enqueued.
-func (s *scaled) fill(ctx context.Context, size int) error {
+func (s *scaled) fill(ctx context.Context, say *progress.Printer, size int) error {
 	client, err := core.NewClient(s.store, core.ClientOptions{Registry: s.tasks})
 	if err != nil {
 		return err
@@ -185,13 +190,12 @@ func (s *scaled) fill(ctx context.Context, size int) error {
 					return
 				}
 				if n := done.Add(batch); n%10_000 == 0 {
-					fmt.Fprintf(os.Stderr, "\r%d of %d ready executions put", n, size)
+					say.Show("%d of %d ready executions put", n, size)
 				}
 			}
 		})
 	}
 	group.Wait()
-	fmt.Fprintln(os.Stderr)
 	return errors.Join(errs...)
 }
 
@@ -213,8 +217,8 @@ func (s *scaled) putCopies(ctx context.Context, items []map[string]types.Attribu
 }
 
 // measureFamilies returns what an execution consumes when parents of 50 children are enqueued at once.
-func measureFamilies(ctx context.Context, n int) (line scaleLine, err error) {
-	s, err := newScaled(ctx)
+func measureFamilies(ctx context.Context, say *progress.Printer, n int) (line scaleLine, err error) {
+	s, err := newScaled(ctx, say)
 	if err != nil {
 		return line, err
 	}
@@ -237,7 +241,7 @@ func measureFamilies(ctx context.Context, n int) (line scaleLine, err error) {
 		stop()
 		<-ended
 	}()
-	fmt.Fprintf(os.Stderr, "running %d parents of 50 children\n", n)
+	defer say.Step("running %d parents of 50 children", n)()
 	before, began := s.sofar(), time.Now()
 	executions, err := workload.Run(ctx, client, "families", n)
 	return s.line("families", n, executions, before, began), err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -16,15 +17,14 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/core/memstore"
 	"github.com/perdure-dev/perdure/dynamostore"
 	"github.com/perdure-dev/perdure/localtest/bench/workload"
 	"github.com/perdure-dev/perdure/localtest/dynamolocal"
+	"github.com/perdure-dev/perdure/localtest/progress"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
 
@@ -41,19 +41,22 @@ type throughputLine struct {
 	// ShareOfBound is PerSecond over what DynamoDB Local would reach if it did nothing but as many conditional updates, of
 	// one item each, as the engine made requests, each statement of a batch counted as one.
 	ShareOfBound float64 `json:"share_of_bound,omitempty"`
-	Requests     float64 `json:"requests_per_task,omitempty"`
-	CPU          float64 `json:"client_cpu_us_per_task"`
-	RSS          float64 `json:"peak_rss_mb"`
+	// Unsteady tells that no two samples of that raw rate were alike, so that the share is uncertain.
+	Unsteady bool    `json:"bound_unsteady,omitempty"`
+	Requests float64 `json:"requests_per_task,omitempty"`
+	CPU      float64 `json:"client_cpu_us_per_task"`
+	RSS      float64 `json:"peak_rss_mb"`
 }
 
 // setup is where a workload runs.
 type setup struct {
 	store, via string
 	client     *core.Client
-	sent       func() sent // so far; nil where there are no requests
-	rawRate    func(ctx context.Context) (float64, error)
-	pids       func() []int // of the processes that the engine and its caller run in
+	sent       func() sent                                // so far; nil where there are no requests
+	rawRate    func(ctx context.Context) (float64, error) // a sample of it; nil where there is none
+	pids       func() []int                               // of the processes that the engine and its caller run in
 	close      func() error
+	say        *progress.Printer
 }
 
 // throughputWorkloads are the workloads and their sizes.
@@ -61,9 +64,6 @@ var throughputWorkloads = []struct {
 	name string
 	n    int
 }{{"W", 100}, {"W0", 100}, {"S", 5000}, {"L", 200}, {"C", 500}}
-
-// warmUps is how often the raw rate is measured first: a Java program that has just begun is several times slower.
-const warmUps = 4
 
 // processConcurrency is how many attempts the engine in this process runs at once.
 const processConcurrency = 256
@@ -73,12 +73,12 @@ func benchThroughput(ctx context.Context, r *report, opts options) error {
 	fmt.Fprintln(table, "workload\tstore\tvia\tn\tseconds\tper second\tp50 ms\tp99 ms\tof bound\trequests\tCPU us\tRSS MB\t")
 	for _, place := range []struct {
 		name string
-		open func(context.Context) (*setup, error)
+		open func(context.Context, io.Writer) (*setup, error)
 	}{{"memory", memorySetup}, {"process", processSetup}, {"functions", functionsSetup}} {
 		if opts.skips(place.name) {
 			continue
 		}
-		lines, err := measurePlace(ctx, opts, place.name, place.open)
+		lines, err := measurePlace(ctx, r.say, opts, place.name, place.open)
 		for _, line := range lines {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%.2f\t%.0f\t%.0f\t\n", line.Workload, line.Store, line.Via,
 				line.N, line.Seconds, line.PerSecond, line.P50, line.P99, 100*line.ShareOfBound, line.Requests, line.CPU, line.RSS)
@@ -92,23 +92,27 @@ func benchThroughput(ctx context.Context, r *report, opts options) error {
 }
 
 // measurePlace runs all workloads in one place.
-func measurePlace(ctx context.Context, opts options, name string, open func(context.Context) (*setup, error)) (lines []throughputLine, err error) {
-	s, err := open(ctx)
+func measurePlace(
+	ctx context.Context, say *progress.Printer, opts options, name string, open func(context.Context, io.Writer) (*setup, error),
+) (lines []throughputLine, err error) {
+	done := say.Step("starting what is measured: %s", name)
+	s, err := open(ctx, say)
+	done()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	for range warmUps {
-		if _, err := s.raw(ctx); err != nil {
-			return nil, err
-		}
+	s.say = say
+	if _, err := s.raw(ctx, warmUps); err != nil {
+		return nil, err
 	}
 	for _, w := range throughputWorkloads {
 		if opts.skips(w.name) {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "measuring %s: %s\n", w.name, name)
+		done := say.Step("measuring %s: %s", w.name, name)
 		line, err := s.measure(ctx, w.name, cmp.Or(opts.n, w.n))
+		done()
 		if err != nil {
 			return lines, fmt.Errorf("%s on %s via %s: %w", w.name, s.store, s.via, err)
 		}
@@ -123,7 +127,7 @@ func (s *setup) measure(ctx context.Context, name string, n int) (throughputLine
 	if err := workload.Once(ctx, s.client); err != nil { // what the first of all costs is not measured
 		return line, err
 	}
-	rawBefore, err := s.raw(ctx)
+	rawBefore, err := s.raw(ctx, 1)
 	if err != nil {
 		return line, err
 	}
@@ -156,11 +160,12 @@ func (s *setup) measure(ctx context.Context, name string, n int) (throughputLine
 	if line.RSS, err = peakRSS(s.pids()); err != nil {
 		return line, err
 	}
-	rawAfter, err := s.raw(ctx)
+	rawAfter, err := s.raw(ctx, 1)
 	if err != nil {
 		return line, err
 	}
-	if raw := (rawBefore + rawAfter) / 2; raw > 0 {
+	line.Unsteady = !rawBefore.steady || !rawAfter.steady
+	if raw := (rawBefore.perSecond + rawAfter.perSecond) / 2; raw > 0 {
 		line.ShareOfBound = float64(all.operations-before.operations) / line.Seconds / raw
 	}
 	return line, nil
@@ -179,11 +184,16 @@ func (s *setup) sofar() sent {
 	return s.sent()
 }
 
-func (s *setup) raw(ctx context.Context) (float64, error) {
+// raw returns the store's raw rate from at least so many samples, and says how it came about.
+func (s *setup) raw(ctx context.Context, least int) (rawRate, error) {
 	if s.rawRate == nil {
-		return 0, nil
+		return rawRate{steady: true}, nil
 	}
-	return s.rawRate(ctx)
+	r, err := steadyRate(ctx, least, s.rawRate)
+	if err == nil {
+		s.say.Line("%s", r)
+	}
+	return r, err
 }
 
 // latency returns the quantiles of n single runs, in ms.
@@ -206,13 +216,13 @@ func (s *setup) latency(ctx context.Context, n int) (runs int, p50, p99 float64,
 // functionTimeout is the template's own; the tasks' timeouts do not fit the 30 s that a stack has else.
 const functionTimeout = 2 * time.Minute
 
-func memorySetup(ctx context.Context) (*setup, error) {
+func memorySetup(ctx context.Context, _ io.Writer) (*setup, error) {
 	s := &setup{store: "memory"}
 	return s, s.run(ctx, memstore.New(memstore.Options{}), nil)
 }
 
-func processSetup(ctx context.Context) (*setup, error) {
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stderr})
+func processSetup(ctx context.Context, say io.Writer) (*setup, error) {
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: say})
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +275,7 @@ func (s *setup) run(ctx context.Context, store core.Store, closeStore func() err
 	return err
 }
 
-func functionsSetup(ctx context.Context) (*setup, error) {
+func functionsSetup(ctx context.Context, say io.Writer) (*setup, error) {
 	folder, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return nil, err
@@ -281,7 +291,7 @@ func functionsSetup(ctx context.Context) (*setup, error) {
 	if err := stack.BuildOne(ctx, folder, "github.com/perdure-dev/perdure/localtest/bench/function"); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	app, err := stack.Start(ctx, stack.Options{Binaries: folder, Timeout: functionTimeout})
+	app, err := stack.Start(ctx, stack.Options{Binaries: folder, Timeout: functionTimeout, Steps: say})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -310,39 +320,6 @@ func functionsSetup(ctx context.Context) (*setup, error) {
 		return pids
 	}
 	return s, nil
-}
-
-// rawUpdates returns how many conditional updates of single items a table takes per second. They are what a claim is:
-// they move the entry of an item of the usual size from one queue of the index to another.
-func rawUpdates(ctx context.Context, dynamo *dynamodb.Client, table string) (float64, error) {
-	const callers, each = 32, 50
-	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-	number := func(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
-	filler := text(strings.Repeat("x", 300))
-	var group sync.WaitGroup
-	errs := make([]error, callers)
-	began := time.Now()
-	for caller := range callers {
-		group.Go(func() {
-			for i := range each {
-				_, err := dynamo.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-					TableName:           aws.String(table),
-					Key:                 map[string]types.AttributeValue{"pk": text(fmt.Sprintf("raw-%d", caller)), "sk": text("raw")},
-					UpdateExpression:    aws.String("SET queue = :q, dueAt = :d, filler = :f, nonce = :n"),
-					ConditionExpression: aws.String("attribute_not_exists(nonce) OR nonce <> :n"),
-					ExpressionAttributeValues: map[string]types.AttributeValue{
-						":q": text(fmt.Sprintf("raw-%d", i%2)), ":d": number(i), ":f": filler, ":n": text(core.NewNonce()),
-					},
-				})
-				if err != nil {
-					errs[caller] = err
-					return
-				}
-			}
-		})
-	}
-	group.Wait()
-	return callers * each / time.Since(began).Seconds(), errors.Join(errs...)
 }
 
 // ticks is how many of /proc's units of CPU time a second has, on every Linux that Go runs on.
