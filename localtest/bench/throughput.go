@@ -103,7 +103,10 @@ func measurePlace(
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.say = say
-	if _, err := s.raw(ctx, warmUps); err != nil {
+	done = say.Step("warming up: %s", name)
+	_, err = s.raw(ctx, warmUps)
+	done()
+	if err != nil {
 		return nil, err
 	}
 	for _, w := range throughputWorkloads {

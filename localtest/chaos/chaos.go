@@ -21,8 +21,8 @@ type chaosOptions struct {
 	every    time.Duration // between roots of each kind
 	width    int           // children of a fan
 	out      io.Writer
-	progress func(line string)
-	log      io.Writer // what the functions print; nil for none
+	progress func(line string) // how far it is; empty when it is checked
+	log      io.Writer         // what the functions print; nil for none
 	ended    func(figures)
 }
 
@@ -74,7 +74,7 @@ func chaos(ctx context.Context, o chaosOptions) (err error) {
 	h := startHarm(harming, s.Lambda, o.seed)
 	l.wait.Go(func() { l.enqueueFor(ctx, o.during, o.every, o.width) })
 	for time.Since(begun) < o.during && ctx.Err() == nil {
-		if err := o.report(ctx, s, l, h, cutter, begun); err != nil {
+		if err := o.report(ctx, s, l, h, cutter); err != nil {
 			break
 		}
 		if sleep(ctx, time.Second) != nil {
@@ -90,7 +90,7 @@ func chaos(ctx context.Context, o chaosOptions) (err error) {
 		return errors.Join(errInterrupted, context.Cause(ctx))
 	}
 	settling := time.Now()
-	if err := l.settle(ctx, 2*time.Minute, func(int, int, int) { _ = o.report(ctx, s, l, h, cutter, begun) }); err != nil {
+	if err := l.settle(ctx, 2*time.Minute, func(int, int, int) { _ = o.report(ctx, s, l, h, cutter) }); err != nil {
 		return err
 	}
 	f.SecondsUntilSettle = time.Since(settling).Seconds()
@@ -109,7 +109,7 @@ func chaos(ctx context.Context, o chaosOptions) (err error) {
 }
 
 // report tells how far the run is.
-func (o chaosOptions) report(ctx context.Context, s *stack.Stack, l *load, h *harm, c *cutter, begun time.Time) error {
+func (o chaosOptions) report(ctx context.Context, s *stack.Stack, l *load, h *harm, c *cutter) error {
 	ids := l.ids()
 	finished, entries, err := look(ctx, s, ids)
 	if err != nil {
@@ -119,7 +119,7 @@ func (o chaosOptions) report(ctx context.Context, s *stack.Stack, l *load, h *ha
 	c.mu.Lock()
 	spoiled := c.failed + c.throttled + c.lost + c.unheard
 	c.mu.Unlock()
-	o.progress(fmt.Sprintf("%5.1f s  %d of %d roots finished, %d entries; %d killed, %d stopped, %d requests spoiled",
-		time.Since(begun).Seconds(), finished, len(ids), entries, kills, stopped, spoiled))
+	o.progress(fmt.Sprintf("%d of %d roots finished, %d entries; %d killed, %d stopped, %d requests spoiled",
+		finished, len(ids), entries, kills, stopped, spoiled))
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 func main() {
@@ -20,22 +22,32 @@ func main() {
 	soaking := flag.Bool("soak", false, "no harm, but a look at what grows")
 	logs := flag.Bool("log", false, "print what the functions log")
 	flag.Parse()
-	p := &progress{terminal: isTerminal(os.Stdout)}
+	p := progress.New(os.Stdout)
+	show := func(text string) {
+		if text == "" { // the end
+			p.Doing("checking what is left")
+			return
+		}
+		p.Show("%s", text)
+	}
+	var done func()
 	var err error
 	if *soaking {
+		done = p.Step("soak for %s: building the functions, starting DynamoDB Local", *during)
 		err = interruptible(func(ctx context.Context) error {
-			return soak(ctx, soakOptions{during: *during, every: *every, width: *width, out: os.Stdout, progress: p.line})
+			return soak(ctx, soakOptions{during: *during, every: *every, width: *width, out: p, progress: show})
 		})
 	} else {
-		fmt.Printf("chaos with seed %d: make chaos SEED=%d draws the same harm\n", *seed, *seed)
-		o := chaosOptions{seed: *seed, during: *during, every: *every, width: *width, out: os.Stdout, progress: p.line}
+		p.Line("chaos with seed %d: make chaos SEED=%d draws the same harm", *seed, *seed)
+		done = p.Step("building the functions, starting DynamoDB Local")
+		o := chaosOptions{seed: *seed, during: *during, every: *every, width: *width, out: p, progress: show}
 		if *logs {
 			o.log = os.Stderr
 		}
 		err = interruptible(func(ctx context.Context) error { return chaos(ctx, o) })
 	}
+	done()
 	if err != nil {
-		p.line("")
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
@@ -46,25 +58,4 @@ func interruptible(do func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return do(ctx)
-}
-
-// progress shows one line that changes; on what is no terminal a line every 10 s.
-type progress struct {
-	terminal bool
-	shown    time.Time
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-func (p *progress) line(text string) {
-	switch {
-	case p.terminal:
-		fmt.Printf("\r\x1b[K%s", text)
-	case text != "" && time.Since(p.shown) >= 10*time.Second:
-		p.shown = time.Now()
-		fmt.Println(text)
-	}
 }

@@ -155,8 +155,8 @@ func (o soakOptions) watch(ctx context.Context, s *stack.Stack, l *load, begun t
 			return 0, err
 		}
 		peak = max(peak, open)
-		o.progress(fmt.Sprintf("%5.0f s  %d roots enqueued; %d executions, %d not closed; other items: %v",
-			time.Since(begun).Seconds(), len(l.ids()), len(inv.Executions), open, inv.Items))
+		o.progress(fmt.Sprintf("%d roots enqueued; %d executions, %d not closed; other items: %v",
+			len(l.ids()), len(inv.Executions), open, inv.Items))
 		if err := sleep(ctx, min(inventoryEvery, o.during/20+time.Second)); err != nil {
 			return 0, err
 		}

@@ -161,18 +161,20 @@ func TestTheDemoIsNeverSilentAndItsCountsAddUp(t *testing.T) {
 func TestAStandstillSaysWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	due := func(q core.Queue, in time.Duration) *core.Execution { return &core.Execution{Queue: q, DueAt: now.Add(in)} }
+	due := func(q core.Queue, in time.Duration) *core.Execution {
+		return &core.Execution{Queue: q, DueAt: now.Add(in)}
+	}
 	for _, c := range []struct {
 		says   string
 		killed bool
 		open   []*core.Execution
 	}{
 		{"the lease of the process that was killed to end, in 3.0 s", true,
-			[]*core.Execution{due(core.QueueParent, 9 * time.Second), {}, due(core.QueueRunning, 3 * time.Second)}},
-		{"a lease to end, in 3.0 s", false, []*core.Execution{due(core.QueueRunning, 3 * time.Second)}},
+			[]*core.Execution{due(core.QueueParent, 9*time.Second), {}, due(core.QueueRunning, 3*time.Second)}},
+		{"a lease to end, in 3.0 s", false, []*core.Execution{due(core.QueueRunning, 3*time.Second)}},
 		{"the look for children that were lost with the process that was killed, in 9.0 s", true,
-			[]*core.Execution{due(core.QueueParent, 9 * time.Second)}},
-		{"the time of a retry, in 0.5 s", false, []*core.Execution{due(core.QueueReady, time.Second / 2)}},
+			[]*core.Execution{due(core.QueueParent, 9*time.Second)}},
+		{"the time of a retry, in 0.5 s", false, []*core.Execution{due(core.QueueReady, time.Second/2)}},
 		{"a function to take up what is due (queue ready); they are invoked every 2s", false, []*core.Execution{due(core.QueueReady, -time.Second)}},
 		{"the children that are under way", false, []*core.Execution{{}}},
 	} {

@@ -79,6 +79,16 @@ func (p *Printer) Step(format string, args ...any) (done func()) {
 	return sync.OnceFunc(func() { p.end(s) })
 }
 
+// Doing gives the step under way another name, as of what it waits for. It is not printed unless it takes a while.
+func (p *Printer) Doing(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.steps) > 0 {
+		s := p.steps[len(p.steps)-1]
+		s.what, s.state = fmt.Sprintf(format, args...), ""
+	}
+}
+
 // Show says how far the step under way is.
 func (p *Printer) Show(format string, args ...any) {
 	p.mu.Lock()

@@ -103,13 +103,14 @@ func TestTheInnermostStepIsToldOf(t *testing.T) {
 		inner := p.Step("downloading DynamoDB Local")
 		time.Sleep(Silence)
 		inner()
+		p.Doing("waiting for the functions")
 		_, _ = p.Write([]byte("half a "))
 		_, _ = p.Write([]byte("line\nand"))
 		time.Sleep(Silence)
 		outer()
 		want := []string{
 			"starting the stack", "downloading DynamoDB Local", "  1.5 s  still downloading DynamoDB Local",
-			"half a line", "  3.5 s  still starting the stack",
+			"half a line", "  3.5 s  still waiting for the functions",
 		}
 		if diff := cmp.Diff(want, out.lines); diff != "" {
 			t.Error(diff)

@@ -21,6 +21,7 @@ import (
 	"github.com/perdure-dev/perdure/dynamostore"
 	"github.com/perdure-dev/perdure/localtest/dynamolocal"
 	"github.com/perdure-dev/perdure/localtest/events"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // The table and the port are those of localtest/env.json.
@@ -43,7 +44,10 @@ func run(ctx context.Context, flags []string) (err error) {
 	if _, err := os.Stat(filepath.Join(".aws-sam", "build", "template.yaml")); err != nil {
 		return fmt.Errorf("there is no build: run make sam-build first, for this machine's processor: %w", err)
 	}
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: os.Stdout})
+	p := progress.New(os.Stdout)
+	starting := p.Step("starting DynamoDB Local")
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: p})
+	starting()
 	if err != nil {
 		return err
 	}
@@ -58,17 +62,18 @@ func run(ctx context.Context, flags []string) (err error) {
 		return err
 	}
 	for i, e := range events.All() {
-		fmt.Printf("%2d/%d  %-24s localtest/events/%s\n", i+1, len(events.All()), e.Resource(), e.File)
+		done := p.Step("%2d/%d  %-24s localtest/events/%s", i+1, len(events.All()), e.Resource(), e.File)
 		answer, err := invoke(ctx, e, flags)
+		done()
 		if err != nil {
 			return err
 		}
-		fmt.Printf("       %s\n", bytes.TrimSpace(answer))
+		p.Line("       %s", bytes.TrimSpace(answer))
 		if err := e.Check(answer); err != nil {
 			return err
 		}
 	}
-	fmt.Println("every function answered every event as it must")
+	p.Line("every function answered every event as it must")
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/examples/orders/orders"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 func main() {
@@ -43,28 +44,39 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, root string, verbose, stay bool) (err error) {
+	p := progress.New(out) // nothing takes long without a word
+	out = p
 	var log io.Writer = steps{out}
 	if verbose {
 		log = out
 	}
 	begun := time.Now()
-	fmt.Fprintln(out, "building the functions, starting DynamoDB Local, the functions, an HTTP API, a bank, a carrier and a collector of traces")
+	starting := p.Step("building the functions, starting DynamoDB Local, the functions, an HTTP API, a bank, a carrier and a collector of traces")
 	a, err := start(ctx, root, filepath.Join(root, ".build", "local"), log, options{traces: true})
+	starting()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.close()) }()
+	defer func() {
+		defer p.Step("closing the shop")()
+		err = errors.Join(err, a.close())
+	}()
 	fmt.Fprintf(out, "ready after %.1f s: %s\n", time.Since(begun).Seconds(), a.url)
 	for i, s := range scenes {
-		fmt.Fprintf(out, "\n%d/%d  %s\n", i+1, len(scenes), s.title)
-		v := &visitor{app: a, say: say(out)}
-		if err := s.play(ctx, v); err != nil {
+		p.Line("")
+		done := p.Step("%d/%d  %s", i+1, len(scenes), s.title)
+		err := s.play(ctx, &visitor{app: a, say: say(out), doing: p.Doing})
+		done()
+		if err != nil {
 			return fmt.Errorf("%s: %w", s.title, err)
 		}
 	}
-	fmt.Fprintln(out, "\nthe trace of order 17, as the functions sent it to a collector")
-	v := &visitor{app: a, say: say(out)}
-	if _, err := v.traced(ctx, "17"); err != nil {
+	p.Line("")
+	tracing := p.Step("the trace of order 17, as the functions sent it to a collector")
+	v := &visitor{app: a, say: say(out), doing: p.Doing}
+	_, err = v.traced(ctx, "17")
+	tracing()
+	if err != nil {
 		return err
 	}
 	if err := a.summarize(ctx, out); err != nil {

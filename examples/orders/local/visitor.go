@@ -23,6 +23,15 @@ const patience = 2 * time.Minute
 type visitor struct {
 	app *app
 	say func(format string, args ...any)
+	// doing is told what is waited for; nil tells nobody.
+	doing func(format string, args ...any)
+}
+
+// waits tells what is waited for from now on.
+func (v *visitor) waits(format string, args ...any) {
+	if v.doing != nil {
+		v.doing("waiting "+format, args...)
+	}
 }
 
 // http makes a request of the HTTP API, whose answer must have the status.
@@ -101,6 +110,7 @@ func (v *visitor) until(ctx context.Context, id string, want orders.Status) erro
 	defer ticker.Stop()
 	for {
 		record, err := v.app.shop.Get(ctx, id)
+		v.waits("until order %s is %s; it is %s", id, want, record.Status)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -141,6 +151,7 @@ func (v *visitor) output(ctx context.Context, id string) (string, error) {
 	defer ticker.Stop()
 	for {
 		answer, err := v.request(ctx, handler.Request{Action: "get", ExecutionID: id})
+		v.waits("for the end of execution %s; it is %s", id, answer.Status)
 		switch {
 		case err != nil:
 			return "", err
@@ -175,6 +186,7 @@ func (v *visitor) asleep(ctx context.Context, order string) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
+		v.waits("until order %s sleeps until it is paid", order)
 		answer, err := v.request(ctx, handler.Request{Action: "tree", ExecutionID: orders.ExecutionID(order)})
 		switch {
 		case err != nil && ctx.Err() == nil:

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perdure-dev/perdure/cmd/perdure/internal/dev"
+	steps "github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // runPort is the port of perdure run's endpoint.
@@ -73,7 +74,14 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 		}
 		o.Broken = func(b dev.Broken) { _, _ = io.WriteString(a.Err, a.complaint(b, o.NoWatch)) }
 		o.Restored = func(function string) { _, _ = fmt.Fprintf(a.Err, "perdure: function %s starts again\n", function) }
-		_, _ = fmt.Fprintln(a.Err, "perdure: building the functions, starting DynamoDB Local")
+		say := steps.New(a.Err)
+		ready := say.Step("perdure: building the functions, starting DynamoDB Local")
+		defer ready()
+		welcome := o.Ready
+		o.Log, o.Ready = say, func(r dev.Running) {
+			ready()
+			welcome(r)
+		}
 		if err := dev.Run(cmd.Context(), o); err != nil {
 			return err
 		}
