@@ -14,7 +14,7 @@ ONLY      ?=
 GOLANGCI_LINT := v2.15.0
 GOVULNCHECK := v1.9.0
 
-.PHONY: help demo orders test crash-matrix sim model chaos soak lint vulncheck bench bench-cost bench-contention bench-memory bench-scale bench-latency build build-arm64 build-x86_64 sam-validate sam-build sam-local clean
+.PHONY: help demo orders test crash-matrix sim model chaos soak lint vulncheck bench bench-cost bench-contention bench-memory bench-scale bench-latency build build-arm64 build-x86_64 sam-validate sam-build sam-local sam-table clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9_-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -102,6 +102,9 @@ sam-build: $(SAM) ## build what `sam deploy` uploads, of both templates; SAM_ARC
 
 sam-local: $(SAM) ## invoke every function by `sam local invoke` on DynamoDB Local; needs Docker, and a build for this processor
 	PATH="$(dir $(SAM)):$$PATH" go run ./localtest/samlocal --parameter-overrides Architecture=$(SAM_ARCH) $(SAM_FLAGS)
+
+sam-table: ## DynamoDB Local on port 8000, with the table of localtest/env.json, until Ctrl-C: for `sam local` by hand
+	@go run ./localtest/samlocal -table
 
 # What `sam build` calls, once for each function of template.yaml.
 build-StartReadyFunction: FUNCTION := startready

@@ -1,6 +1,7 @@
 // Command samlocal invokes every function of template.yaml with `sam local invoke` on DynamoDB Local: the build of
 // `sam build`, in the container that SAM runs it in, with the events of localtest/events. Arguments are handed on to
-// sam, --skip-pull-image for one.
+// sam, --skip-pull-image for one. With the argument -table alone it invokes nothing: it keeps DynamoDB Local and the table
+// there for whoever invokes by hand, until Ctrl-C.
 package main
 
 import (
@@ -32,7 +33,12 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	var err error
+	if len(os.Args) == 2 && os.Args[1] == "-table" {
+		err = keep(ctx, progress.New(os.Stdout))
+	} else {
+		err = run(ctx, os.Args[1:])
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "samlocal:", err)
@@ -45,22 +51,11 @@ func run(ctx context.Context, flags []string) (err error) {
 		return fmt.Errorf("there is no build: run make sam-build first, for this machine's processor: %w", err)
 	}
 	p := progress.New(os.Stdout)
-	starting := p.Step("starting DynamoDB Local")
-	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: p})
-	starting()
+	stop, err := serve(ctx, p)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	forward, err := forwardTo(strings.TrimPrefix(server.Endpoint(), "http://"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, forward()) }()
-	client := dynamostore.LocalClient(server.Endpoint())
-	if err := dynamostore.CreateTable(ctx, client, table, dynamostore.TableOptions{}); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, stop()) }()
 	for i, e := range events.All() {
 		done := p.Step("%2d/%d  %-24s localtest/events/%s", i+1, len(events.All()), e.Resource(), e.File)
 		answer, err := invoke(ctx, e, flags)
@@ -75,6 +70,35 @@ func run(ctx context.Context, flags []string) (err error) {
 	}
 	p.Line("every function answered every event as it must")
 	return nil
+}
+
+// serve starts DynamoDB Local where containers reach it, with the table in it.
+func serve(ctx context.Context, p *progress.Printer) (stop func() error, err error) {
+	defer p.Step("starting DynamoDB Local")()
+	server, err := dynamolocal.Start(ctx, dynamolocal.Options{Log: p})
+	if err != nil {
+		return nil, err
+	}
+	client := dynamostore.LocalClient(server.Endpoint())
+	if err := dynamostore.CreateTable(ctx, client, table, dynamostore.TableOptions{}); err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	forward, err := forwardTo(strings.TrimPrefix(server.Endpoint(), "http://"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("port %s, where localtest/env.json has DynamoDB: %w", port, err), server.Close())
+	}
+	return func() error { return errors.Join(forward(), server.Close()) }, nil
+}
+
+// keep serves the table until ctx ends.
+func keep(ctx context.Context, p *progress.Printer) error {
+	stop, err := serve(ctx, p)
+	if err != nil {
+		return err
+	}
+	p.Line("table %s is at http://127.0.0.1:%s, and for containers at http://host.docker.internal:%s, until Ctrl-C", table, port, port)
+	<-ctx.Done()
+	return stop()
 }
 
 // invoke runs one function once, in a container of its own, and returns its answer.
