@@ -76,6 +76,7 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 		o.Restored = func(function string) { _, _ = fmt.Fprintf(a.Err, "perdure: function %s starts again\n", function) }
 		say := steps.New(a.Err)
 		ready := say.Step("perdure: building the functions, starting DynamoDB Local")
+		say.Doing("building the functions and starting DynamoDB Local")
 		defer ready()
 		welcome := o.Ready
 		o.Log, o.Ready = say, func(r dev.Running) {
