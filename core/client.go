@@ -130,15 +130,21 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) error {
 
 // followUp follows up an execution that the client has finished, as far as that needs no user code.
 func (c *Client) followUp(ctx context.Context, e *Execution) {
-	f := follower{writer: c.writer, count: newCounter(c.store)}
-	if c.executor != nil && c.executor.begin() {
-		defer c.executor.work.Done()
-		f = c.executor.follow
-		f.moveOn = c.executor.moveOnWithoutCode
-	}
+	f, end := c.follower()
+	defer end()
 	if err := f.followUp(ctx, e); err != nil {
 		about(c.opts.Logger, e).WarnContext(ctx, "follow-up is left to the background loops", logError, err)
 	}
+}
+
+// follower returns what follows up by what the client may do; end is called when that is done.
+func (c *Client) follower() (f follower, end func()) {
+	if c.executor != nil && c.executor.begin() {
+		f = c.executor.follow
+		f.moveOn = c.executor.moveOnWithoutCode
+		return f, c.executor.work.Done
+	}
+	return follower{writer: c.writer, count: newCounter(c.store)}, func() {}
 }
 
 // ResultJSON returns the output of a completed execution as JSON. For one that ended otherwise the error is an

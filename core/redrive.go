@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,14 +9,23 @@ import (
 	"time"
 )
 
-// Redrive makes a new execution that does what a failed, timed out or cancelled root did not get done, with the
-// same task, input and options. A child whose task and input equal those of a completed child at the same place is
-// born completed with that output; what did not complete runs again, down the whole tree. The old execution stays
-// as it is. Its id names the new one (see RedriveID), and the new one's RedriveOf names the old.
+// Redrive makes a new execution that does what a root did not get done, with the same task, input and options. The old
+// execution stays as it is. Its id names the new one (see RedriveID), and the new one's RedriveOf names the old.
+//
+// What is taken over has succeeded, down to its leaves: it completed, and so did all below it. A child whose task and
+// input equal those of such a child of the old family, wherever it stood there, is born completed with that output. Of
+// several equal ones the first takes over the first, and so on. A sequence or loop goes on at its first step that did
+// not succeed; a later one is taken over where it is given the same input again. Whatever else there was runs again,
+// down the whole tree: that includes a parent that completed although children of it failed, with or without a
+// finalizer. A signal that the old tree received under a key is taken over by whatever waits under that key in the new
+// one; where none came the new one waits.
+//
+// So a failed, timed out or cancelled root can be redriven, and a completed one that did not succeed down to its leaves.
+// Descendants of it that are unfinished, since whoever cancelled it died meanwhile, are cancelled first.
 //
 // Redriving is idempotent: a second call returns the same id, and an error that matches ErrAlreadyExists. When the
 // new execution fails as well, redrive that one. The error matches ErrNotAllowed for an execution that is not
-// finished or completed, and ErrInvalid for one that is a child or sleeps.
+// finished or succeeded, and ErrInvalid for one that is a child or sleeps.
 func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
 	newID, err := c.redrive(ctx, id)
 	if err != nil {
@@ -35,8 +43,18 @@ func (c *Client) redrive(ctx context.Context, id string) (string, error) {
 		return "", invalidf("id: it is that of a child: redrive its root %s", old.RootID)
 	case old.Sleeping():
 		return "", invalidf("id: it is that of a sleeping task: enqueue another one with a new key")
-	case !old.Status.Finished() || old.Status == StatusCompleted:
+	case !old.Status.Finished():
 		return "", &TransitionError{ExecutionID: id, Status: old.Status, Event: "redrive"}
+	}
+	succeeded, err := succeededAll(ctx, c.store, []*Execution{old}, maxTree)
+	switch {
+	case err != nil:
+		return "", err
+	case succeeded[0]:
+		return "", &TransitionError{ExecutionID: id, Status: old.Status, Event: "redrive", Reason: "all below it completed as well"}
+	}
+	if err := c.endBelow(ctx, old); err != nil {
+		return "", fmt.Errorf("cancel what is unfinished below it: %w", err)
 	}
 	in, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, old)
 	if err != nil {
@@ -63,7 +81,8 @@ type Redriven struct {
 }
 
 // RedriveAll redrives the executions of a listing that are finished and not completed, newest first, as it is
-// ranged over; the others it leaves out. An error of the listing ends it.
+// ranged over; the others it leaves out, also those that completed although something below them failed. An error of
+// the listing ends it.
 func (c *Client) RedriveAll(ctx context.Context, l Listing) iter.Seq2[Redriven, error] {
 	return func(yield func(Redriven, error) bool) {
 		for l := l; ; {
@@ -88,6 +107,20 @@ func (c *Client) RedriveAll(ctx context.Context, l Listing) iter.Seq2[Redriven, 
 	}
 }
 
+// endBelow ends what is left below a finished execution, so that nothing of the old tree goes on beside the new one.
+func (c *Client) endBelow(ctx context.Context, old *Execution) error {
+	if old.CloseStatus == CloseClosed {
+		return nil
+	}
+	f, end := c.follower()
+	defer end()
+	err := f.followUp(ctx, old)
+	if errors.Is(err, ErrConflict) {
+		return nil // somebody else does it
+	}
+	return err
+}
+
 // RedrivenAs returns the execution that redrives the given one; nil when there is none.
 func (c *Client) RedrivenAs(ctx context.Context, id string) (*Execution, error) {
 	e, err := getOne(ctx, c.store, RedriveID(id))
@@ -95,102 +128,4 @@ func (c *Client) RedrivenAs(ctx context.Context, id string) (*Execution, error) 
 		return nil, nil //nolint:nilnil // that there is none is no failure
 	}
 	return e, err
-}
-
-// pastFamily is the family of an execution that is redriven.
-type pastFamily struct {
-	parent   *Execution
-	specs    []Spec
-	children []*Execution // nil for one that does not exist
-}
-
-// family reads the family of an execution that is redriven; it is empty when that had none, or is gone.
-func (x *Executor) family(ctx context.Context, id string) (pastFamily, error) {
-	old, err := getOne(ctx, x.cfg.Store, id)
-	if errors.Is(err, ErrNotFound) {
-		return pastFamily{}, nil
-	}
-	if err != nil || old.Family == nil || old.Family.Manifest.IsZero() {
-		return pastFamily{parent: old}, err
-	}
-	past := pastFamily{parent: old}
-	if past.specs, err = readManifest(ctx, x.cfg.Store, old); err != nil {
-		return past, err
-	}
-	indexes := old.ChildIndexes()
-	if old.Family.FinalizeTaskID != "" {
-		indexes = indexes[:len(indexes)-1]
-	}
-	past.children, err = ReadChildren(ctx, x.cfg.Store, old, indexes)
-	return past, err
-}
-
-// reuse changes those specs of a new family whose task and input equal those of a child at the same place: where
-// it completed its output is taken over, else what is finished below it will be.
-func (p pastFamily) reuse(specs []Spec) {
-	for i := range min(len(specs), len(p.children)) {
-		old, ok := p.parent.specAt(p.specs, i)
-		if ok && p.children[i] != nil && old.TaskID == specs[i].TaskID && bytes.Equal(old.Input, specs[i].Input) {
-			specs[i] = specs[i].after(p.children[i])
-		}
-	}
-}
-
-// after returns the spec of an execution that takes over what another one came to.
-func (s Spec) after(old *Execution) Spec {
-	switch {
-	case old.Status == StatusCompleted:
-		s.SleepKey, s.OutputOf = "", old.OutputOf
-		if s.OutputOf == "" {
-			s.OutputOf = old.ID
-		}
-	case old.Sleeping():
-		s.SleepRound = old.SleepRound + 1
-	default:
-		s.RedriveOf = old.ID
-	}
-	return s
-}
-
-// reuseSteps returns the specs of a sequence and its first step to run: the first that did not complete before.
-// The specs of a loop end with that step.
-func (p pastFamily) reuseSteps(specs []Spec, loop bool) ([]Spec, int) {
-	if p.parent == nil || p.parent.Family == nil || p.parent.Family.Loop != loop || !p.parent.Family.Sequential {
-		return specs, 0
-	}
-	last := 0
-	for i, child := range p.children {
-		if child == nil || i > 0 && specAtOr(specs, i, loop).TaskID != child.TaskID {
-			break
-		}
-		last = i
-		if child.Status != StatusCompleted {
-			break
-		}
-	}
-	if len(p.children) == 0 || p.children[0] == nil || p.children[0].TaskID != specs[0].TaskID {
-		return specs, 0
-	}
-	out := make([]Spec, 0, max(len(specs), last+1))
-	for i := range last + 1 {
-		spec := specAtOr(specs, i, loop)
-		if old, ok := p.parent.specAt(p.specs, i); ok && i == last {
-			spec.Input, spec.SleepKey = old.Input, old.SleepKey
-		}
-		out = append(out, spec.after(p.children[i]))
-	}
-	if !loop {
-		out = append(out, specs[last+1:]...)
-	}
-	return out, last
-}
-
-func specAtOr(specs []Spec, i int, loop bool) Spec {
-	if loop {
-		return specs[0]
-	}
-	if i < len(specs) {
-		return specs[i]
-	}
-	return Spec{}
 }

@@ -114,15 +114,25 @@ func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *defini
 		if err != nil {
 			return errors.Join(err, x.giveBack(ctx, e, time.Second))
 		}
-		specs, ev.Step = old.reuseSteps(specs, ev.Loop)
-	}
-	if ev.Step == 0 && steps[0].sleepKey != nil {
-		in, err := x.results.input(ctx, e)
-		if err != nil {
+		if specs, ev.Step, err = x.reuseSteps(ctx, old, specs, ev.Loop); err != nil {
 			return errors.Join(err, x.giveBack(ctx, e, time.Second))
 		}
-		if specs[0], err = x.sleepSpec(steps[0], in, specs[0]); err != nil {
-			return &limitError{fmt.Errorf("step 0: %w", err)}
+	}
+	first := specs[ev.Step : ev.Step+1]
+	if def := steps[min(ev.Step, len(steps)-1)]; def.sleepKey != nil && first[0].OutputOf == "" {
+		in := value{data: first[0].Input} // the key of an old step
+		if in.data == nil {
+			var err error
+			if in, err = x.results.input(ctx, e); err != nil {
+				return errors.Join(err, x.giveBack(ctx, e, time.Second))
+			}
+		}
+		var err error
+		if first[0], err = x.sleepSpec(def, in, first[0]); err != nil {
+			return &limitError{fmt.Errorf("step %d: %w", ev.Step, err)}
+		}
+		if err := x.placeSleepers(ctx, e, first); err != nil {
+			return errors.Join(err, x.giveBack(ctx, e, time.Second))
 		}
 	}
 	return x.commitFamily(ctx, e, ev, specs, now)
@@ -230,7 +240,11 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		if _, known := x.cfg.Registry.lookup(specs[step+1].TaskID); !known {
 			return errUnknownHere
 		}
-		err = x.keyOfStep(ctx, child, specs, step+1)
+		err = x.keyOfStep(ctx, parent, child, specs, step+1)
+	}
+	if err == nil && !last {
+		next := min(step+1, len(specs)-1)
+		specs[next], err = x.reuseStep(ctx, parent, child, specs[next], step+1)
 	}
 	var invalid *limitError
 	switch {
@@ -260,7 +274,7 @@ func (x *Executor) endSequence(ctx context.Context, parent *Execution, ev EndSeq
 }
 
 // keyOfStep completes the spec of a chain's next step where that sleeps: its key is what the step before it came to.
-func (x *Executor) keyOfStep(ctx context.Context, before *Execution, specs []Spec, step int) error {
+func (x *Executor) keyOfStep(ctx context.Context, parent, before *Execution, specs []Spec, step int) error {
 	def, known := x.cfg.Registry.lookup(specs[step].TaskID)
 	if !known || def.sleepKey == nil {
 		return nil
@@ -272,7 +286,7 @@ func (x *Executor) keyOfStep(ctx context.Context, before *Execution, specs []Spe
 	if specs[step], err = x.sleepSpec(def, in, specs[step]); err != nil {
 		return &limitError{fmt.Errorf("step %d: %w", step, err)}
 	}
-	return nil
+	return x.placeSleepers(ctx, parent, specs[step:step+1])
 }
 
 // commitStep commits a sequence to its next step, puts that in and starts it. That the step exists is not noted: the
@@ -289,7 +303,7 @@ func (x *Executor) commitStep(ctx context.Context, parent, before *Execution, sp
 		ExecutorID: x.id, Finished: step - 1, Manifest: parent.Family.Manifest, Sleepers: spec.SleepKey != "",
 		KeepUntil: x.keepUntil(now.Add(spec.Delay)), CheckAt: now.Add(spec.Delay + x.cfg.SpawnCheck),
 	}
-	if parent.Family.Loop || ev.Sleepers {
+	if parent.Family.Loop || ev.Sleepers || spec.OutputOf != "" || spec.RedriveOf != "" {
 		ev.Manifest = Payload{Data: manifest}
 	}
 	after, err := Transition(parent, ev, now)
@@ -302,5 +316,15 @@ func (x *Executor) commitStep(ctx context.Context, parent, before *Execution, sp
 	if next[0].Source == (Source{ExecutionID: before.ID, Output: true}) && before.Family == nil && before.OutputOf == "" && before.Output.Data != nil {
 		in = &value{data: before.Output.Data}
 	}
-	return x.putAndStart(ctx, Update{parent, after}, next, in, nil)
+	if err := x.putAndStart(ctx, Update{parent, after}, next, in, nil); err != nil || spec.OutputOf == "" {
+		return err
+	}
+	// Nobody runs what is born completed. The sequence goes on in a goroutine of its own: there may be many such steps.
+	x.work.Go(func() {
+		ctx := context.WithoutCancel(ctx)
+		if err := x.advance(ctx, after); err != nil {
+			about(x.log, after).WarnContext(ctx, "sequence is left to its spawn check", logError, err)
+		}
+	})
+	return nil
 }

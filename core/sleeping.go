@@ -119,36 +119,56 @@ func (c *Client) wake(ctx context.Context, def *definition, key string, ev Wake)
 	return id, err
 }
 
-// tryWake looks for the sleeper through the rounds that redriven executions made.
+// tryWake looks for the sleeper through the rounds that redriven executions made: see waiter.go.
 func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (string, error) {
 	var last *Execution // the finished sleeper of the round before
-	for round := 0; ; {
+	for round, try := 0, 0; ; try++ {
+		if err := c.again(ctx, try); err != nil {
+			return "", err
+		}
 		id := sleepID(key, round)
 		now := time.Now()
 		e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: now})
+		kept := newKept(id, taskID, key, ev, now, c.opts.KeepWakeups)
+		kept.SleepRound, kept.Nonce = round, NewNonce()
 		switch {
-		case errors.Is(err, ErrNotFound) && last != nil:
-			return last.ID, &TransitionError{ExecutionID: last.ID, Status: last.Status, Event: ev.name()}
 		case errors.Is(err, ErrNotFound):
-			kept := newKept(id, taskID, key, ev, now, c.opts.KeepWakeups)
-			kept.Nonce = NewNonce()
+			if last != nil {
+				expected, err := c.expected(ctx, last)
+				switch {
+				case err != nil:
+					return "", err
+				case !expected && last.TaskID != taskID:
+					return "", keyOf(last, key)
+				case !expected:
+					return last.ID, &TransitionError{ExecutionID: last.ID, Status: last.Status, Event: ev.name()}
+				}
+			}
 			if err := c.writer.insert(ctx, kept); !errors.Is(err, ErrAlreadyExists) {
 				return unlessCertain(id, err)
 			}
 			continue // the sleeper, or another wake-up, was faster
 		case err != nil:
 			return "", err
+		case e.Kept && e.TaskID != taskID && e.ExpiresAt.After(now):
+			return "", keyOf(e, key)
 		case e.Kept:
-			_, err := c.writer.decide(ctx, e, Adopt{Sleeper: newKept(id, taskID, key, ev, now, c.opts.KeepWakeups)})
+			_, err := c.writer.decide(ctx, e, Adopt{Sleeper: kept})
 			if errors.Is(err, ErrNotAllowed) && !e.ExpiresAt.After(now) {
 				continue // it is not kept any more
 			}
 			return unlessCertain(id, err)
-		case e.TaskID != taskID:
-			return "", invalidf("key %q: it is the one of execution %s of task %s", key, e.ID, e.TaskID)
 		case e.Status.Finished():
-			last, round = e, round+1
+			last, round, try = e, round+1, -1
 			continue
+		case e.TaskID != taskID:
+			return "", keyOf(e, key)
+		}
+		switch orphan, err := c.writer.cancelOrphan(ctx, e); {
+		case err != nil:
+			return "", err
+		case orphan:
+			continue // nothing waits there any more
 		}
 		after, err := c.writer.decide(ctx, e, ev)
 		if errors.Is(err, ErrFinished) {
@@ -160,6 +180,25 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 		c.followUp(ctx, after)
 		return id, nil
 	}
+}
+
+// keyOf returns the error of a wake-up by a key that another task has.
+func keyOf(e *Execution, key string) error {
+	if e.Kept {
+		return invalidf("key %q: a wake-up of task %s is kept under it until %s", key, e.TaskID, e.ExpiresAt.Format(time.RFC3339))
+	}
+	return invalidf("key %q: it is the one of execution %s of task %s", key, e.ID, e.TaskID)
+}
+
+// eagerTries is how often something is tried again at once since somebody else was faster.
+const eagerTries = 20
+
+// again waits before a further try, the longer the more there were, once there were many.
+func (c *Client) again(ctx context.Context, try int) error {
+	if try < eagerTries {
+		return nil
+	}
+	return sleep(ctx, min(time.Second, writePause<<min(try-eagerTries, 10)))
 }
 
 // unlessCertain returns no id with an error that means that nothing was written.

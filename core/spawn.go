@@ -20,6 +20,9 @@ func (x *Executor) commit(ctx context.Context, e *Execution, out outcome) error 
 		}
 		old.reuse(specs)
 	}
+	if err := x.placeSleepers(ctx, e, specs); err != nil {
+		return errors.Join(err, x.giveBack(ctx, e, time.Second))
+	}
 	ev := CommitChildren{ExecutorID: x.id, RunOutput: Payload{Data: out.output}, Size: len(specs)}
 	return x.commitFamily(ctx, e, ev, specs, now)
 }
@@ -54,7 +57,7 @@ func (x *Executor) commitFamily(ctx context.Context, e *Execution, ev CommitChil
 		}
 		x.committed(parent)
 		return x.advance(ctx, parent)
-	case ev.Step > 0:
+	case ev.Step > 0, ev.Sequential && children[0].Status.Finished():
 		// Steps that are born completed come first: whoever finds the last one may take them for granted.
 		if _, err := x.put(ctx, Spawn{u, children[:ev.Step]}, nil); err != nil {
 			return err
