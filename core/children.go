@@ -210,7 +210,7 @@ func (x *Executor) missingChildren(ctx context.Context, parent *Execution, index
 		if _, known := x.cfg.Registry.lookup(parent.Family.FinalizeTaskID); !known {
 			return nil, errUnknownHere
 		}
-		child, err := x.finalizeChild(parent, now)
+		child, err := x.finalizeChild(ctx, parent, now)
 		return []*Execution{child}, err
 	}
 	specs, err := readManifest(ctx, x.cfg.Store, parent)

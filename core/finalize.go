@@ -30,7 +30,7 @@ func (x *Executor) commitFinalize(ctx context.Context, parent *Execution, def *d
 		return err
 	}
 	after.Nonce = NewNonce()
-	child, err := x.finalizeChild(after, now)
+	child, err := x.finalizeChild(ctx, after, now)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,17 @@ func (x *Executor) commitFinalize(ctx context.Context, parent *Execution, def *d
 
 // finalizeChild returns the first record of a parent's finalize execution. It has no input of its own: it is
 // given what the family came to.
-func (x *Executor) finalizeChild(parent *Execution, now time.Time) (*Execution, error) {
+func (x *Executor) finalizeChild(ctx context.Context, parent *Execution, now time.Time) (*Execution, error) {
 	spec := Spec{TaskID: parent.Family.FinalizeTaskID, Timeout: parent.Timeout}
 	if def, known := x.cfg.Registry.lookup(spec.TaskID); known {
 		var err error
 		if spec, err = newSpec(def, nil, EnqueueOptions{}, now); err != nil {
 			return nil, err
+		}
+		if def.parent || def.sequence != nil {
+			if spec.RedriveOf, err = x.pastFinalize(ctx, parent); err != nil {
+				return nil, err
+			}
 		}
 	}
 	child := newChild(parent, FinalizeIndex, spec, now)

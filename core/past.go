@@ -124,6 +124,21 @@ func succeededAll(ctx context.Context, r Reader, executions []*Execution, limit 
 	return succeeded, nil
 }
 
+// pastFinalize returns the id of the finalize execution that a parent's redrives; empty for none.
+func (x *Executor) pastFinalize(ctx context.Context, parent *Execution) (string, error) {
+	if parent.RedriveOf == "" {
+		return "", nil
+	}
+	old, err := getOne(ctx, x.cfg.Store, parent.RedriveOf)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "", nil
+	case err != nil || old.Family == nil || old.Family.FinalizeTaskID != parent.Family.FinalizeTaskID:
+		return "", err
+	}
+	return old.ChildID(FinalizeIndex), nil
+}
+
 // identity is what tells one child from another in two runs of a family.
 type identity struct{ taskID, input string }
 
@@ -165,12 +180,19 @@ func (s Spec) after(old *Execution, succeeded bool) Spec {
 }
 
 // reuseSteps returns the specs of a sequence and its first step to run: the first that did not succeed before.
-// The specs of a loop end with that step.
-func (x *Executor) reuseSteps(ctx context.Context, p pastFamily, specs []Spec, loop bool) ([]Spec, int, error) {
+// The specs of a loop end with that step. A sequence that is a finalize execution may be given something else than before:
+// its first step runs again.
+func (x *Executor) reuseSteps(ctx context.Context, e *Execution, p pastFamily, specs []Spec, loop bool) ([]Spec, int, error) {
 	if p.parent == nil || p.parent.Family == nil || p.parent.Family.Loop != loop || !p.parent.Family.Sequential {
 		return specs, 0, nil
 	}
 	if len(p.children) == 0 || p.children[0] == nil || p.children[0].TaskID != specs[0].TaskID {
+		return specs, 0, nil
+	}
+	if e.Parent != nil && e.Parent.Index == FinalizeIndex {
+		if f := p.children[0].Family; f != nil && !f.Sequential {
+			specs[0] = specs[0].after(p.children[0], false)
+		}
 		return specs, 0, nil
 	}
 	last := 0

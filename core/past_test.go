@@ -255,3 +255,35 @@ func TestARedrivenLoopTakesOverTheIterationsBehindOneThatDidNotSucceed(t *testin
 		l.ran(w, want)
 	})
 }
+
+// A finalize execution of several steps began again, whatever its steps had come to.
+func TestARedrivenFinalizeTakesOverWhatSucceededInIt(t *testing.T) {
+	l := newLedger("end", "b")
+	leaf := l.leaf()
+	gather := core.NewTask("gather", func(_ context.Context, r core.Results[string]) (string, error) {
+		return fmt.Sprint(len(r.Children)), l.run("gather")
+	}, core.TaskOptions{})
+	mail := core.NewTask("mail", func(_ context.Context, n string) (string, error) { return "mailed " + n, l.run("mail") }, core.TaskOptions{})
+	end := core.NewTask("end", func(_ context.Context, in string) (string, error) { return in, l.run("end") }, core.TaskOptions{})
+	steps := core.NewSequentialTask("steps", core.Then(core.Then(gather, mail), end), core.TaskOptions{})
+	family := core.NewParentTaskWithFinalize("family", func(_ context.Context, r core.Results[string]) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("a"), leaf.Child("b")}, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	run := func(context.Context, string) (string, []core.Child, error) { return "", []core.Child{leaf.Child("child")}, nil }
+	withSteps := core.NewParentTaskWithFinalizeTask("with_steps", run, steps, core.TaskOptions{})
+	withFamily := core.NewParentTaskWithFinalizeTask("with_family", run, family, core.TaskOptions{})
+	inWorld(t, []core.Definition{withSteps, withFamily, steps, family, gather, mail, end, leaf}, func(w *world) {
+		one, two := enqueue(w, withSteps, ""), enqueue(w, withFamily, "")
+		ended(w, one)
+		ended(w, two)
+		w.settle()
+		l.repair()
+		if got := wait(w, redrive(w, one, withSteps)); got != "mailed 1" {
+			w.Error(got)
+		}
+		if got := wait(w, redrive(w, two, withFamily)); got != "(A B)" {
+			w.Error(got)
+		}
+		l.ran(w, map[string]int{"child": 2, "gather": 2, "mail": 1, "end": 2, "a": 1, "b": 2})
+	})
+}

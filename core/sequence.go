@@ -114,7 +114,7 @@ func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *defini
 		if err != nil {
 			return errors.Join(err, x.giveBack(ctx, e, time.Second))
 		}
-		if specs, ev.Step, err = x.reuseSteps(ctx, old, specs, ev.Loop); err != nil {
+		if specs, ev.Step, err = x.reuseSteps(ctx, e, old, specs, ev.Loop); err != nil {
 			return errors.Join(err, x.giveBack(ctx, e, time.Second))
 		}
 	}
