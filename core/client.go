@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -73,8 +74,13 @@ func (c *Client) Tasks() []TaskInfo {
 }
 
 // Get returns the record of an execution. Payloads may come without data. The error matches ErrNotFound when
-// there is none.
-func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
+// there is none, and ErrInvalid when the id is none that an execution can have. When ctx ends, or has ended, it matches
+// the cause, as all errors of a client do then.
+func (c *Client) Get(ctx context.Context, id string) (_ *Execution, err error) {
+	defer because(ctx, &err)
+	if err := checkIDs(ctx, id); err != nil {
+		return nil, fmt.Errorf("get execution: %w", err)
+	}
 	e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: time.Now()})
 	if err == nil && e.Kept {
 		err = fmt.Errorf("a wake-up is kept for it: %w", ErrNotFound)
@@ -86,7 +92,11 @@ func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
 }
 
 // GetMany is Get for many executions, in the order of the ids; nil stands for one that does not exist.
-func (c *Client) GetMany(ctx context.Context, ids []string) ([]*Execution, error) {
+func (c *Client) GetMany(ctx context.Context, ids []string) (_ []*Execution, err error) {
+	defer because(ctx, &err)
+	if err := checkIDs(ctx, ids...); err != nil {
+		return nil, fmt.Errorf("get %d executions: %w", len(ids), err)
+	}
 	found, err := c.store.Get(ctx, ids, Filter{UnexpiredAt: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("get %d executions: %w", len(ids), err)
@@ -100,7 +110,11 @@ func (c *Client) GetMany(ctx context.Context, ids []string) ([]*Execution, error
 }
 
 // Children returns the records of an execution's children in order, the finalize execution last.
-func (c *Client) Children(ctx context.Context, id string) ([]*Execution, error) {
+func (c *Client) Children(ctx context.Context, id string) (_ []*Execution, err error) {
+	defer because(ctx, &err)
+	if err := checkIDs(ctx, id); err != nil {
+		return nil, fmt.Errorf("get children: %w", err)
+	}
 	children, err := c.store.Children(ctx, []string{id})
 	if err != nil {
 		return nil, fmt.Errorf("get children of execution %s: %w", id, err)
@@ -111,10 +125,14 @@ func (c *Client) Children(ctx context.Context, id string) ([]*Execution, error) 
 // Cancel ends an unfinished execution and all that is unfinished below it. When it returns, the execution is
 // cancelled; its descendants are too unless the error says otherwise, which the background loops then mend.
 // Running code is told within a second or so. For a finished execution the error matches ErrFinished and
-// nothing changes.
-func (c *Client) Cancel(ctx context.Context, id, reason string) error {
+// nothing changes. A reason that is not UTF-8 text matches ErrInvalid.
+func (c *Client) Cancel(ctx context.Context, id, reason string) (err error) {
+	defer because(ctx, &err)
 	if reason == "" {
 		reason = "cancelled by its caller"
+	}
+	if err := checkText("reason", reason); err != nil {
+		return fmt.Errorf("cancel execution: %w", err)
 	}
 	e, err := c.Get(ctx, id)
 	if err != nil {
@@ -150,6 +168,7 @@ func (c *Client) follower() (f follower, end func()) {
 // ResultJSON returns the output of a completed execution as JSON. For one that ended otherwise the error is an
 // *ExecutionError; for an unfinished one done is false.
 func (c *Client) ResultJSON(ctx context.Context, e *Execution) (output json.RawMessage, done bool, err error) {
+	defer because(ctx, &err)
 	v, done, err := c.result(ctx, e)
 	if err != nil || !done {
 		return nil, done, err
@@ -161,7 +180,8 @@ func (c *Client) ResultJSON(ctx context.Context, e *Execution) (output json.RawM
 // InputJSON returns what an execution was given, as JSON: what was enqueued, for a step of a sequence the output of the
 // step before, for a finalize execution what its parent's children came to. The error matches ErrNotFound when that is
 // kept by an execution that does not exist any more.
-func (c *Client) InputJSON(ctx context.Context, e *Execution) (json.RawMessage, error) {
+func (c *Client) InputJSON(ctx context.Context, e *Execution) (_ json.RawMessage, err error) {
+	defer because(ctx, &err)
 	v, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, e)
 	if err != nil {
 		return nil, fmt.Errorf("read the input of execution %s: %w", e.ID, err)
@@ -170,7 +190,8 @@ func (c *Client) InputJSON(ctx context.Context, e *Execution) (json.RawMessage, 
 }
 
 // LoadFailure fills in the detail of an execution's failure, where there is one.
-func (c *Client) LoadFailure(ctx context.Context, e *Execution) error {
+func (c *Client) LoadFailure(ctx context.Context, e *Execution) (err error) {
+	defer because(ctx, &err)
 	if e.Failure == nil {
 		return nil
 	}
@@ -226,7 +247,8 @@ const (
 // Wait returns the execution's output once it completed. When it ended otherwise the error is an
 // *ExecutionError; when ctx ends first, its cause. It reads the record, consistently, at once and after 20 ms, then ever
 // less often, after 4 s every second; at once when the client's own engine ended the execution.
-func (h *Handle[Out]) Wait(ctx context.Context) (Out, error) {
+func (h *Handle[Out]) Wait(ctx context.Context) (_ Out, err error) {
+	defer because(ctx, &err)
 	var zero Out
 	finished, end := h.client.local.wait(h.id)
 	defer end()
@@ -249,6 +271,50 @@ func (h *Handle[Out]) Wait(ctx context.Context) (Out, error) {
 			return zero, fmt.Errorf("wait for execution %s, which is %s: %w", h.id, e.Status, err)
 		}
 	}
+}
+
+// checkIDs returns what is wrong with ids that are to be looked up: that no execution can have them; or why ctx ended.
+func checkIDs(ctx context.Context, ids ...string) error {
+	for _, id := range ids {
+		if !anyIDPattern.MatchString(id) {
+			if len(id) > maxIDShown {
+				return invalidf("execution id %q... of %d bytes: it is not one that an execution can have", id[:maxIDShown], len(id))
+			}
+			return invalidf("execution id %q: it is not one that an execution can have", id)
+		}
+	}
+	return ended(ctx)
+}
+
+// maxIDShown is how many bytes of a wrong id an error shows.
+const maxIDShown = 70
+
+// ended returns why ctx ended; nil while it goes on.
+func ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// because adds to an error why ctx ended, if it did before the answer came: a store may say no more than that it did. An
+// error that is an answer stays as it is.
+func because(ctx context.Context, err *error) {
+	cause := ended(ctx)
+	if *err == nil || cause == nil || errors.Is(*err, cause) {
+		return
+	}
+	for _, answer := range []error{
+		ErrNotFound, ErrAlreadyExists, ErrConflict, ErrNotAllowed, ErrInvalid, ErrTooLarge, ErrCorrupt, ErrNotListed, ErrUnknownTask,
+	} {
+		if errors.Is(*err, answer) {
+			return
+		}
+	}
+	if execution := new(ExecutionError); errors.As(*err, &execution) {
+		return
+	}
+	*err = fmt.Errorf("%w: %w", cause, *err)
 }
 
 // sleep waits for d, or for the end of ctx, whose cause it returns then.

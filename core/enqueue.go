@@ -114,8 +114,12 @@ func (c *Client) prepare(def *definition, input []byte, opts EnqueueOptions) (*E
 }
 
 // insertKeyed puts a prepared execution.
-func (c *Client) insertKeyed(ctx context.Context, e *Execution, opts EnqueueOptions) error {
-	err := c.insert(ctx, e, opts)
+func (c *Client) insertKeyed(ctx context.Context, e *Execution, opts EnqueueOptions) (err error) {
+	defer because(ctx, &err)
+	if err := ended(ctx); err != nil {
+		return fmt.Errorf("enqueue task %s: %w", e.TaskID, err)
+	}
+	err = c.insert(ctx, e, opts)
 	switch {
 	case err == nil:
 		return nil
@@ -127,7 +131,10 @@ func (c *Client) insertKeyed(ctx context.Context, e *Execution, opts EnqueueOpti
 
 func (c *Client) insert(ctx context.Context, e *Execution, opts EnqueueOptions) error {
 	if e.Sleeping() {
-		_, err := c.writer.insertSleeper(ctx, e)
+		there, err := c.writer.insertSleeper(ctx, e)
+		if errors.Is(err, ErrAlreadyExists) && there != nil {
+			return fmt.Errorf("%w: %s", err, keyHolder(there, e.SleepKey))
+		}
 		return err
 	}
 	return c.settle(ctx, e, opts, c.insertNew(ctx, []*Execution{e})[0])

@@ -260,8 +260,11 @@ func (f *follower) insertRefused(ctx context.Context, parent, child, owner *Exec
 	now := Millis(time.Now())
 	refused := newChild(parent, child.Parent.Index, Spec{TaskID: child.TaskID, Timeout: child.Timeout}, now)
 	refused.Input, refused.Nonce = child.Input, NewNonce()
-	refused.finish(StatusFailed, newFailure(CodeInvalid,
-		fmt.Sprintf("the unique key %q is taken by execution %s of task %s", child.SleepKey, owner.ID, owner.TaskID), ""), now, false)
+	taken := fmt.Sprintf("the unique key %q is taken by execution %s of task %s", child.SleepKey, owner.ID, owner.TaskID)
+	if owner.Kept {
+		taken = keyHolder(owner, child.SleepKey)
+	}
+	refused.finish(StatusFailed, newFailure(CodeInvalid, taken, ""), now, false)
 	err := f.insert(ctx, refused)
 	if errors.Is(err, ErrAlreadyExists) {
 		return getOne(ctx, f.store, refused.ID)

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits bound what one execution may hold. They are checked before the first write.
@@ -71,6 +72,8 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 		return s, invalidf("options of task %q: a sleeping task has the id of its unique key; ID and Key must be empty", def.id)
 	case len(opts.Key) > maxKey:
 		return s, invalidf("options of task %q: Key has %d bytes, must have from 1 to %d", def.id, len(opts.Key), maxKey)
+	case !utf8.ValidString(opts.Key):
+		return s, invalidf("options of task %q: Key %q is not UTF-8 text", def.id, opts.Key)
 	case opts.ID != "" && !executionIDPattern.MatchString(opts.ID):
 		return s, invalidf("execution id %q: it must have 1 to 64 letters, digits, '-' and '_'", opts.ID)
 	case opts.Delay < 0 || opts.Delay > maxDuration:

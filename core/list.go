@@ -48,7 +48,11 @@ type Page struct {
 // An execution that was created or has finished a moment ago may be missing, since the store's list may lag; what is
 // returned matches as it stands. The error matches ErrNotListed when the store keeps no list, and ErrInvalid when
 // the listing breaks a rule.
-func (c *Client) List(ctx context.Context, l Listing) (Page, error) {
+func (c *Client) List(ctx context.Context, l Listing) (_ Page, err error) {
+	defer because(ctx, &err)
+	if err := ended(ctx); err != nil {
+		return Page{}, fmt.Errorf("list executions: %w", err)
+	}
 	page, err := c.store.List(ctx, time.Now(), l)
 	if err != nil {
 		return Page{}, fmt.Errorf("list executions: %w", err)

@@ -34,7 +34,8 @@ func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
 	return newID, err
 }
 
-func (c *Client) redrive(ctx context.Context, id string) (string, error) {
+func (c *Client) redrive(ctx context.Context, id string) (_ string, err error) {
+	defer because(ctx, &err)
 	old, err := c.Get(ctx, id)
 	switch {
 	case err != nil:
@@ -122,7 +123,11 @@ func (c *Client) endBelow(ctx context.Context, old *Execution) error {
 }
 
 // RedrivenAs returns the execution that redrives the given one; nil when there is none.
-func (c *Client) RedrivenAs(ctx context.Context, id string) (*Execution, error) {
+func (c *Client) RedrivenAs(ctx context.Context, id string) (_ *Execution, err error) {
+	defer because(ctx, &err)
+	if err := checkIDs(ctx, id); err != nil {
+		return nil, fmt.Errorf("get what redrives an execution: %w", err)
+	}
 	e, err := getOne(ctx, c.store, RedriveID(id))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // that there is none is no failure

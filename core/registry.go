@@ -14,6 +14,8 @@ type Registry struct{ tasks map[string]*definition }
 var (
 	taskIDPattern      = regexp.MustCompile(`^[A-Za-z0-9_]{1,255}$`)
 	executionIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	// anyIDPattern is that of ids that callers choose and of derived ones, which begin with a letter and a dot.
+	anyIDPattern = regexp.MustCompile(`^([a-z]\.)?[A-Za-z0-9_-]{1,64}$`)
 )
 
 const maxDuration = 10 * 365 * 24 * time.Hour

@@ -145,6 +145,9 @@ func (x *Executor) sleepSpec(def *definition, in value, spec Spec) (Spec, error)
 		if err != nil {
 			return err
 		}
+		if err := def.check(x.cfg.Codec, in); err != nil {
+			return err
+		}
 		spec.SleepKey = key
 		spec.Input, err = encodeValue(x.cfg.Codec, key)
 		return err

@@ -3,9 +3,12 @@ package core
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // defaultSleep is how long a sleeping task waits for its wake-up.
@@ -13,7 +16,8 @@ const defaultSleep = 24 * time.Hour
 
 // NewSleepingTask returns a task that has no code: an execution waits, at no cost, until somebody wakes it by its
 // unique key, which is its input, or until its Timeout is over (default 24 h). No other execution can have the
-// same key as long as this one is kept. Retry, ScheduleToStart and StartToFinish mean nothing here.
+// same key, which is UTF-8 text of 1 to 255 bytes, as long as this one is kept. Retry, ScheduleToStart and StartToFinish
+// mean nothing here.
 //
 // An execution whose key is taken cannot be made: enqueueing it is an error that matches ErrAlreadyExists, and a
 // child ends failed.
@@ -26,6 +30,9 @@ func NewSleepingTask[Out any](id string, opts TaskOptions) *Task[string, Out] {
 		key, err := decodeValue[string](c, v)
 		if err != nil {
 			return "", err
+		}
+		if replaced(key, v.data) {
+			return "", invalidf("unique key %q: it is not UTF-8 text, and would be the same as other keys", key)
 		}
 		return key, checkKey(key)
 	}
@@ -44,7 +51,23 @@ func checkKey(key string) error {
 	if len(key) < 1 || len(key) > maxKey {
 		return invalidf("unique key %q: it has %d bytes, must have from 1 to %d", key, len(key), maxKey)
 	}
+	return checkText("unique key", key)
+}
+
+// checkText returns what is wrong with a text that a caller gives: that it is not UTF-8, which not everything keeps.
+func checkText(what, text string) error {
+	if !utf8.ValidString(text) {
+		return invalidf("%s %q: it is not UTF-8 text", what, text)
+	}
 	return nil
+}
+
+// replaced reports whether a text that was decoded from JSON is another one than whoever encoded it had: what is not UTF-8,
+// or half of a surrogate pair, becomes U+FFFD, without an error. That character itself stands in the JSON as it is.
+func replaced(text string, encoded []byte) bool {
+	const sign = string(utf8.RuneError)
+	n := strings.Count(text, sign)
+	return n > 0 && n > bytes.Count(encoded, []byte(sign)) && json.Valid(encoded)
 }
 
 // Wakeup ends the sleep of the execution of a sleeping task that has the unique key, which completes with the
@@ -52,8 +75,14 @@ func checkKey(key string) error {
 // as that appears; until then the handle finds nothing.
 //
 // Waking twice changes nothing: the error of the second matches ErrFinished, and its handle, as always, waits for
-// what the first brought. An error that matches ErrUnknownOutcome means that calling again tells.
+// what the first brought. So it is for a sleeper that ended otherwise, and for one of a tree that is cancelled or has ended;
+// once that is redriven a wake-up is kept for the sleeper of the redrive. An error that matches ErrInvalid means that the
+// task does not sleep, that the key is not 1 to 255 bytes of UTF-8 text, or that another task has the key. One that matches
+// ErrUnknownOutcome means that calling again tells.
 func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, out Out) (*Handle[Out], error) {
+	if err := checkWakes(t); err != nil {
+		return nil, fmt.Errorf("wake up: %w", err)
+	}
 	var data []byte
 	err := guardedCall(func() (err error) {
 		data, err = encodeOutput(c.opts.Codec, out)
@@ -65,8 +94,12 @@ func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key s
 	return wake(ctx, c, t, key, Wake{Output: Payload{Data: data}})
 }
 
-// WakeupWithError is Wakeup with an error in place of an output: the execution ends failed.
+// WakeupWithError is Wakeup with an error in place of an output: the execution ends failed. A nil error, or one whose text
+// is not UTF-8, matches ErrInvalid.
 func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, failure error) (*Handle[Out], error) {
+	if err := checkWakes(t); err != nil {
+		return nil, fmt.Errorf("wake up: %w", err)
+	}
 	if failure == nil {
 		return nil, fmt.Errorf("wake up: %w failure of task %s: it is nil", ErrInvalid, t.def.id)
 	}
@@ -74,7 +107,21 @@ func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Ou
 	if errors.As(guarded(func() error { return failure }), &noted) && noted.stack != "" {
 		return nil, fmt.Errorf("wake up: %w failure %T of task %s: its Error method: %w", ErrInvalid, failure, t.def.id, noted)
 	}
+	if err := checkText("failure", noted.text); err != nil {
+		return nil, fmt.Errorf("wake up task %s: %w", t.def.id, err)
+	}
 	return wake(ctx, c, t, key, Wake{Failure: newFailure(CodeFailed, noted.text, "")})
+}
+
+// checkWakes returns an error for what is no sleeping task, so that no wake-up is kept that nothing will ever wait for.
+func checkWakes[Out any](t *Task[string, Out]) error {
+	switch {
+	case t == nil || t.def == nil:
+		return invalidf("task: it is nil")
+	case t.def.sleepKey == nil:
+		return invalidf("task %q: it is no sleeping task, so nothing can wake it", t.def.id)
+	}
+	return nil
 }
 
 func wake[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, ev Wake) (*Handle[Out], error) {
@@ -94,6 +141,8 @@ func (c *Client) WakeupRaw(ctx context.Context, taskID, key string, output []byt
 		return "", fmt.Errorf("wake up: %w %q: registered are %q", ErrUnknownTask, taskID, c.taskIDs())
 	case def.sleepKey == nil:
 		return "", invalidf("task %q: it is no sleeping task, so nothing can wake it", taskID)
+	case !utf8.ValidString(failure):
+		return "", fmt.Errorf("wake up task %s: %w", taskID, checkText("failure", failure))
 	case failure != "":
 		return c.wake(ctx, def, key, Wake{Failure: newFailure(CodeFailed, failure, "")})
 	}
@@ -105,7 +154,11 @@ func (c *Client) WakeupRaw(ctx context.Context, taskID, key string, output []byt
 }
 
 // wake returns the id of the sleeping execution as soon as the wake-up may be written.
-func (c *Client) wake(ctx context.Context, def *definition, key string, ev Wake) (string, error) {
+func (c *Client) wake(ctx context.Context, def *definition, key string, ev Wake) (_ string, err error) {
+	defer because(ctx, &err)
+	if err := ended(ctx); err != nil {
+		return "", fmt.Errorf("wake up task %s by key %q: %w", def.id, key, err)
+	}
 	if err := checkKey(key); err != nil {
 		return "", fmt.Errorf("wake up: %w", err)
 	}
@@ -123,7 +176,7 @@ func (c *Client) wake(ctx context.Context, def *definition, key string, ev Wake)
 func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (string, error) {
 	var last *Execution // the finished sleeper of the round before
 	for round, try := 0, 0; ; try++ {
-		if err := c.again(ctx, try); err != nil {
+		if err := again(ctx, try); err != nil {
 			return "", err
 		}
 		id := sleepID(key, round)
@@ -139,7 +192,7 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 				case err != nil:
 					return "", err
 				case !expected && last.TaskID != taskID:
-					return "", keyOf(last, key)
+					return "", invalidf("%s", keyHolder(last, key))
 				case !expected:
 					return last.ID, &TransitionError{ExecutionID: last.ID, Status: last.Status, Event: ev.name()}
 				}
@@ -151,7 +204,7 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 		case err != nil:
 			return "", err
 		case e.Kept && e.TaskID != taskID && e.ExpiresAt.After(now):
-			return "", keyOf(e, key)
+			return "", invalidf("%s", keyHolder(e, key))
 		case e.Kept:
 			_, err := c.writer.decide(ctx, e, Adopt{Sleeper: kept})
 			if errors.Is(err, ErrNotAllowed) && !e.ExpiresAt.After(now) {
@@ -162,7 +215,7 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 			last, round, try = e, round+1, -1
 			continue
 		case e.TaskID != taskID:
-			return "", keyOf(e, key)
+			return "", invalidf("%s", keyHolder(e, key))
 		}
 		switch orphan, err := c.writer.cancelOrphan(ctx, e); {
 		case err != nil:
@@ -182,19 +235,19 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 	}
 }
 
-// keyOf returns the error of a wake-up by a key that another task has.
-func keyOf(e *Execution, key string) error {
+// keyHolder says who has a unique key.
+func keyHolder(e *Execution, key string) string {
 	if e.Kept {
-		return invalidf("key %q: a wake-up of task %s is kept under it until %s", key, e.TaskID, e.ExpiresAt.Format(time.RFC3339))
+		return fmt.Sprintf("unique key %q: a wake-up of task %s is kept under it until %s", key, e.TaskID, e.ExpiresAt.Format(time.RFC3339))
 	}
-	return invalidf("key %q: it is the one of execution %s of task %s", key, e.ID, e.TaskID)
+	return fmt.Sprintf("unique key %q: it is the one of execution %s of task %s", key, e.ID, e.TaskID)
 }
 
 // eagerTries is how often something is tried again at once since somebody else was faster.
 const eagerTries = 20
 
 // again waits before a further try, the longer the more there were, once there were many.
-func (c *Client) again(ctx context.Context, try int) error {
+func again(ctx context.Context, try int) error {
 	if try < eagerTries {
 		return nil
 	}

@@ -235,7 +235,7 @@ type EnqueueOptions struct {
 	// ID is the execution's id: 1 to 64 letters, digits, '-' and '_'. Default: a new random one. The id of a child
 	// or of a sleeping task is derived and cannot be chosen.
 	ID string
-	// Key makes enqueueing idempotent, in place of ID: 1 to 255 bytes. The first call with a key makes the
+	// Key makes enqueueing idempotent, in place of ID: 1 to 255 bytes of UTF-8 text. The first call with a key makes the
 	// execution, later ones return its handle, as long as it is kept; one with another task or input is an error
 	// that matches ErrAlreadyExists.
 	Key string

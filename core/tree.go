@@ -19,7 +19,8 @@ const maxTree = 100_000
 // Tree returns an execution with all its descendants, as they are while it reads level by level: it is no snapshot.
 // Payloads may come without data. The error matches ErrNotFound when there is no such execution, and ErrTooLarge
 // when there are more than 100,000 below it.
-func (c *Client) Tree(ctx context.Context, id string) (*Node, error) {
+func (c *Client) Tree(ctx context.Context, id string) (_ *Node, err error) {
+	defer because(ctx, &err)
 	e, err := c.Get(ctx, id)
 	if err != nil {
 		return nil, err

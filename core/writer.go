@@ -59,7 +59,10 @@ func (w writer) insertAll(ctx context.Context, executions []*Execution) []error 
 // insertSleeper puts the first record of a sleeping execution. When a wake-up was kept for it the execution is
 // finished by that. When somebody else has the key the error matches ErrAlreadyExists, and the record is theirs.
 func (w writer) insertSleeper(ctx context.Context, e *Execution) (*Execution, error) {
-	for {
+	for try := 0; ; try++ {
+		if err := again(ctx, try); err != nil {
+			return nil, err
+		}
 		err := w.insert(ctx, e)
 		if !errors.Is(err, ErrAlreadyExists) {
 			return e, err
@@ -106,14 +109,17 @@ func (w writer) apply(ctx context.Context, e *Execution, ev Event) (*Execution, 
 
 // decide is apply that decides again on the record as it is when it has changed since.
 func (w writer) decide(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
-	for {
+	for try := 0; ; try++ {
+		if err := again(ctx, try); err != nil {
+			return nil, err
+		}
 		after, err := w.apply(ctx, e, ev)
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) {
 			return after, err
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if err := ended(ctx); err != nil {
+			return nil, err
 		}
 		e = conflict.Current
 	}
