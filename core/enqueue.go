@@ -231,6 +231,7 @@ func (t *Task[In, Out]) enqueueBatch(ctx context.Context, c *Client, items []Bul
 		default:
 			err = c.settle(ctx, e, items[i].Options, err)
 		}
+		because(ctx, &err)
 		results[i].Handle, results[i].Err = t.inserted(c, e, err)
 		return nil // each error is its item's own
 	})

@@ -27,6 +27,9 @@ import (
 // new execution fails as well, redrive that one. The error matches ErrNotAllowed for an execution that is not
 // finished or succeeded, and ErrInvalid for one that is a child or sleeps.
 func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
+	if err := checkIDs(ctx, id); err != nil {
+		return "", fmt.Errorf("redrive: %w", err)
+	}
 	newID, err := c.redrive(ctx, id)
 	if err != nil {
 		err = fmt.Errorf("redrive execution %s: %w", id, err)
@@ -60,6 +63,11 @@ func (c *Client) redrive(ctx context.Context, id string) (_ string, err error) {
 	in, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, old)
 	if err != nil {
 		return "", err
+	}
+	if def, known := c.opts.Registry.lookup(old.TaskID); known {
+		if err := guardedCall(func() error { return def.check(c.opts.Codec, in) }); err != nil {
+			return "", fmt.Errorf("%w input of task %s: %w", ErrInvalid, old.TaskID, err)
+		}
 	}
 	e := NewExecution(RedriveID(id), Spec{
 		TaskID: old.TaskID, Input: in.data, Retry: old.Retry, Timeout: old.Timeout,
