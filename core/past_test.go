@@ -269,7 +269,9 @@ func TestARedrivenFinalizeTakesOverWhatSucceededInIt(t *testing.T) {
 	family := core.NewParentTaskWithFinalize("family", func(_ context.Context, r core.Results[string]) (string, []core.Child, error) {
 		return "", []core.Child{leaf.Child("a"), leaf.Child("b")}, nil
 	}, strictJoin(leaf, leaf), core.TaskOptions{})
-	run := func(context.Context, string) (string, []core.Child, error) { return "", []core.Child{leaf.Child("child")}, nil }
+	run := func(context.Context, string) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("child")}, nil
+	}
 	withSteps := core.NewParentTaskWithFinalizeTask("with_steps", run, steps, core.TaskOptions{})
 	withFamily := core.NewParentTaskWithFinalizeTask("with_family", run, family, core.TaskOptions{})
 	inWorld(t, []core.Definition{withSteps, withFamily, steps, family, gather, mail, end, leaf}, func(w *world) {

@@ -1,8 +1,11 @@
 package handler
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/perdure-dev/perdure/core"
 )
@@ -35,6 +38,29 @@ func checkBounds(event json.RawMessage) error {
 			}
 		case c == ']' || c == '}':
 			depth--
+		}
+	}
+	return nil
+}
+
+// checkTexts refuses texts that are not UTF-8. Of those encoding/json makes other ones, without an error, so that two
+// different keys would be the same. The error matches core.ErrInvalid.
+func checkTexts(event json.RawMessage, r Request) error {
+	var raw struct {
+		Key     json.RawMessage `json:"key"`
+		Reason  json.RawMessage `json:"reason"`
+		Failure json.RawMessage `json:"failure"`
+	}
+	if err := json.Unmarshal(event, &raw); err != nil {
+		return fmt.Errorf("%w request: %w", core.ErrInvalid, err)
+	}
+	const sign = string(utf8.RuneError) // what encoding/json puts in place of what is not UTF-8; it may be there as well
+	for _, text := range []struct {
+		name, decoded string
+		raw           []byte
+	}{{"key", r.Key, raw.Key}, {"reason", r.Reason, raw.Reason}, {"failure", r.Failure, raw.Failure}} {
+		if strings.Count(text.decoded, sign) > bytes.Count(text.raw, []byte(sign)) {
+			return fmt.Errorf("%w request: %s %q is not UTF-8 text", core.ErrInvalid, text.name, text.decoded)
 		}
 	}
 	return nil

@@ -221,6 +221,9 @@ func answer(ctx context.Context, client *core.Client, event json.RawMessage) (Re
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Response{}, fmt.Errorf("%w request: there is more behind the JSON object", core.ErrInvalid)
 	}
+	if err := checkTexts(event, r); err != nil {
+		return Response{}, err
+	}
 	action, known := actions[r.Action]
 	switch {
 	case !known:

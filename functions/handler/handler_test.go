@@ -191,3 +191,50 @@ func TestATaskThatDoesNotFitTheFunctionIsRefusedAtStartUp(t *testing.T) {
 		t.Errorf("a loop that runs no user code: %v", err)
 	}
 }
+
+// Keys that are not UTF-8 were one key, whatever their bytes; an id that cannot be was asked for.
+func TestTextsThatAreNotUTF8AreRefused(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	app := &App{Store: store}
+	handle, err := app.Enqueue(func() (*core.Registry, error) {
+		return core.NewRegistry(
+			core.NewSleepingTask[int]("asleep", core.TaskOptions{}),
+			core.NewTask("t", func(context.Context, int) (int, error) { return 0, nil }, core.TaskOptions{}),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range []string{
+		"{\"action\":\"wakeup\",\"task\":\"asleep\",\"key\":\"k\xff\",\"output\":1}",
+		`{"action":"wakeup","task":"asleep","key":"k\ud800","output":1}`,
+		`{"action":"wakeup","task":"asleep","key":"k\ufffd","output":1}`,
+		`{"action":"wakeup","task":"asleep","key":"k","failure":"no\udc00"}`,
+		"{\"action\":\"enqueue\",\"task\":\"asleep\",\"input\":\"k\xff\"}",
+		`{"action":"enqueue","task":"asleep","input":"k\ud800"}`,
+		`{"action":"enqueue","task":"t","input":1,"key":"k\ud800"}`,
+		`{"action":"cancel","execution_id":"x","reason":"since\ud800"}`,
+		`{"action":"wakeup","task":"t","key":"k","output":1}`,
+		`{"action":"get","execution_id":"a b"}`,
+		`{"action":"tree","execution_id":"a/b"}`,
+		`{"action":"cancel","execution_id":"é"}`,
+		`{"action":"redrive","execution_id":"` + strings.Repeat("x", 3000) + `"}`,
+	} {
+		r, err := handle(t.Context(), json.RawMessage(event))
+		if err != nil || r.Error == nil || r.Error.Code != CodeBadRequest {
+			t.Errorf("%.80q: %+v, error %v", event, r.Error, err)
+		}
+	}
+	if store.Len() != 0 {
+		t.Errorf("%d records were written", store.Len())
+	}
+	for _, event := range []string{
+		`{"action":"wakeup","task":"asleep","key":"k\ud83d\ude00","output":1}`,
+		`{"action":"wakeup","task":"asleep","key":"k` + "\ufffd" + `","output":1}`,
+	} {
+		if r, err := handle(t.Context(), json.RawMessage(event)); err != nil || r.Error != nil {
+			t.Errorf("%s: %+v, error %v", event, r.Error, err)
+		}
+	}
+}
