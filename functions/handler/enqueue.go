@@ -124,7 +124,7 @@ const (
 	CodeAlreadyExists = "already_exists" // the chosen execution id is taken
 	CodeNotFound      = "not_found"      // no execution has that id
 	CodeFinished      = "finished"       // a finished execution cannot be cancelled, a woken one not woken again
-	CodeNotAllowed    = "not_allowed"    // only what failed, timed out or was cancelled can be redriven
+	CodeNotAllowed    = "not_allowed"    // what succeeded, down to its leaves, cannot be redriven
 	CodeCorrupt       = "corrupt"        // what the table holds of the execution cannot be read
 	CodeNotListed     = "not_listed"     // the stack keeps no list: its parameter ListIndex is no
 	CodeUnavailable   = "unavailable"    // the store did not answer, or refused
