@@ -79,7 +79,7 @@ func (c *Client) Tasks() []TaskInfo {
 func (c *Client) Get(ctx context.Context, id string) (_ *Execution, err error) {
 	defer because(ctx, &err)
 	if err := checkIDs(ctx, id); err != nil {
-		return nil, fmt.Errorf("get execution: %w", err)
+		return nil, fmt.Errorf("get execution %s: %w", shown(id), err)
 	}
 	e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: time.Now()})
 	if err == nil && e.Kept {
@@ -113,7 +113,7 @@ func (c *Client) GetMany(ctx context.Context, ids []string) (_ []*Execution, err
 func (c *Client) Children(ctx context.Context, id string) (_ []*Execution, err error) {
 	defer because(ctx, &err)
 	if err := checkIDs(ctx, id); err != nil {
-		return nil, fmt.Errorf("get children: %w", err)
+		return nil, fmt.Errorf("get children of execution %s: %w", shown(id), err)
 	}
 	children, err := c.store.Children(ctx, []string{id})
 	if err != nil {
@@ -273,21 +273,28 @@ func (h *Handle[Out]) Wait(ctx context.Context) (_ Out, err error) {
 	}
 }
 
-// checkIDs returns what is wrong with ids that are to be looked up: that no execution can have them; or why ctx ended.
+// checkIDs returns what is wrong with ids that are to be looked up, as no execution can have them; or why ctx ended. The
+// error matches ErrInvalid; that of an id of wrong characters matches ErrNotFound as well.
 func checkIDs(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
-		if !anyIDPattern.MatchString(id) {
-			if len(id) > maxIDShown {
-				return invalidf("execution id %q... of %d bytes: it is not one that an execution can have", id[:maxIDShown], len(id))
-			}
-			return invalidf("execution id %q: it is not one that an execution can have", id)
+		switch {
+		case len(id) < 1 || len(id) > maxID:
+			return invalidf("execution id %.20q: it has %d bytes, must have from 1 to %d", id, len(id), maxID)
+		case !anyIDPattern.MatchString(id):
+			return fmt.Errorf("%w: %w", ErrNotFound,
+				invalidf("id %q: it must have letters, digits, '-' and '_', behind a letter and a dot where it is derived", id))
 		}
 	}
 	return ended(ctx)
 }
 
-// maxIDShown is how many bytes of a wrong id an error shows.
-const maxIDShown = 70
+// shown returns an id as errors show it, whatever it is.
+func shown(id string) string {
+	if len(id) > maxID {
+		return id[:20] + "..."
+	}
+	return id
+}
 
 // ended returns why ctx ended; nil while it goes on.
 func ended(ctx context.Context) error {

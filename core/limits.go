@@ -21,6 +21,7 @@ const (
 	maxSteps          = 1000
 	maxIterations     = 100_000
 	maxKey            = 255 // bytes of a unique or idempotency key
+	maxID             = 66  // bytes of an execution's id; of one that a caller chooses 64
 )
 
 func (l Limits) withDefaults() (Limits, error) {

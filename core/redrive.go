@@ -28,7 +28,7 @@ import (
 // finished or succeeded, and ErrInvalid for one that is a child or sleeps.
 func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
 	if err := checkIDs(ctx, id); err != nil {
-		return "", fmt.Errorf("redrive: %w", err)
+		return "", fmt.Errorf("redrive execution %s: %w", shown(id), err)
 	}
 	newID, err := c.redrive(ctx, id)
 	if err != nil {

@@ -336,17 +336,13 @@ func TestASignalAfterACancelledTreeIsRedrivenReachesTheNewWaiter(t *testing.T) {
 			parent, tasks := s.tasks()
 			inIdleWorld(t, tasks, func(w *world) {
 				h := redrive(w, w.cancelled(parent), parent)
-				stop := func() {}
-				if when == "after the waiter" {
-					stop = w.start()
-					time.Sleep(time.Minute)
+				if when == "after the waiter" { // by an executor that does nothing else
+					w.hinted(time.Time{}, time.Minute, core.Hint{ID: h.ID()})
 				}
 				if _, err := wakeup(w, "17", "yes"); err != nil {
 					w.Fatalf("%s, nested %t: %v", when, nested, err)
 				}
-				if when == "before the waiter" {
-					stop = w.start()
-				}
+				stop := w.start()
 				if got := wait(w, h); got != "yes" {
 					w.Error(got)
 				}

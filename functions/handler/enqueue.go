@@ -194,12 +194,12 @@ func errorCode(err error) string {
 		{core.ErrUnknownOutcome, CodeUnavailable},
 		{core.ErrUnknownTask, CodeUnknownTask},
 		{core.ErrTooLarge, CodeTooLarge},
+		{core.ErrInvalid, CodeBadRequest}, // before all that an id may be as well that cannot be
 		{core.ErrAlreadyExists, CodeAlreadyExists},
 		{core.ErrNotFound, CodeNotFound},
 		{core.ErrFinished, CodeFinished},
 		{core.ErrCorrupt, CodeCorrupt},
 		{core.ErrNotListed, CodeNotListed},
-		{core.ErrInvalid, CodeBadRequest},
 	} {
 		if errors.Is(err, known.sentinel) {
 			return known.code
