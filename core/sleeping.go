@@ -175,13 +175,18 @@ func (c *Client) wake(ctx context.Context, def *definition, key string, ev Wake)
 // tryWake looks for the sleeper through the rounds that redriven executions made: see waiter.go.
 func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (string, error) {
 	var last *Execution // the finished sleeper of the round before
+	refused := false
 	for round, try := 0, 0; ; try++ {
 		if err := again(ctx, try); err != nil {
 			return "", err
 		}
 		id := sleepID(key, round)
 		now := time.Now()
-		e, err := getOneOf(ctx, c.store, id, Filter{UnexpiredAt: now})
+		filter := Filter{UnexpiredAt: now}
+		if refused {
+			filter = Filter{} // something has the key, if only until it is deleted
+		}
+		e, err := getOneOf(ctx, c.store, id, filter)
 		kept := newKept(id, taskID, key, ev, now, c.opts.KeepWakeups)
 		kept.SleepRound, kept.Nonce = round, NewNonce()
 		switch {
@@ -200,7 +205,8 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 			if err := c.writer.insert(ctx, kept); !errors.Is(err, ErrAlreadyExists) {
 				return unlessCertain(id, err)
 			}
-			continue // the sleeper, or another wake-up, was faster
+			refused = true // the sleeper, or another wake-up, was faster
+			continue
 		case err != nil:
 			return "", err
 		case e.Kept && e.TaskID != taskID && e.ExpiresAt.After(now):
@@ -212,7 +218,7 @@ func (c *Client) tryWake(ctx context.Context, taskID, key string, ev Wake) (stri
 			}
 			return unlessCertain(id, err)
 		case e.Status.Finished():
-			last, round, try = e, round+1, -1
+			last, round, try, refused = e, round+1, -1, false
 			continue
 		case e.TaskID != taskID:
 			return "", invalidf("%s", keyHolder(e, key))

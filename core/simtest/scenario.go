@@ -94,6 +94,12 @@ func redriven(name, task, output string) Scenario {
 	}
 }
 
+// signalled is a scenario whose acts a wake-up follows.
+func signalled(s Scenario, key string) Scenario {
+	s.Acts = append(s.Acts, wake(key, nil))
+	return s
+}
+
 // Scenarios returns every scenario but that of a large family, which is LargeFamily.
 func Scenarios() []Scenario {
 	const counted = `"5 completed failed completed"`
@@ -145,6 +151,13 @@ func Scenarios() []Scenario {
 		redriven("redrive of a root", "mending", "5"),
 		redriven("redrive of a tree", "mending_parent", `"5 completed completed completed"`),
 		redriven("redrive of a sequence", "mending_seq", "7"),
+		redriven("redrive of a fan-out and a gather", "mending_fan_seq", `"5 completed completed"`),
+		signalled(redriven("redrive of a sleeper", "mending_asleep", `"5 completed completed"`), "r"),
+		// The redrive would wait for the signal for an hour if it was lost.
+		{Name: "cancel, redrive and a signal", Acts: []Act{enqueue("asleep", "5"), cancel(anyTime), {Do: func(ctx context.Context, c *core.Client) error {
+			_, err := c.Redrive(ctx, RootID)
+			return unless(err, core.ErrAlreadyExists)
+		}}, wake("a", nil)}, Status: core.StatusCancelled},
 		{Name: "bulk enqueue", Acts: []Act{{Do: func(ctx context.Context, c *core.Client) error {
 			items := make([]core.BulkItem[int], 4)
 			for i := range items {

@@ -52,7 +52,7 @@ func takes(d time.Duration) func(context.Context, int) (int, error) {
 // Coded reports whether a task of the scenarios has code that notes its runs.
 func Coded(taskID string) bool {
 	switch taskID {
-	case "seq", "odd_seq", "sleep_step", "mending_seq", "parent_steps", "loop", "sleeper":
+	case "seq", "odd_seq", "sleep_step", "mending_seq", "mending_fan_seq", "parent_steps", "loop", "sleeper":
 		return false
 	}
 	return true
@@ -131,8 +131,10 @@ func Tasks(p *Process) []core.Definition {
 		}
 		return count(ctx, r)
 	}
+	mendingFan := core.NewParentTask("mending_fan", of(leaf.Child(1), mending.Child(2)), none)
+	gather := core.NewTask("gather", noted(p, strict), none)
 	return []core.Definition{
-		leaf, odd, flaky, lasting, forever, sleeper, finalize, inner, plain, function, withTask, add, length, down, name, mending, endlessTask,
+		mendingFan, gather, leaf, odd, flaky, lasting, forever, sleeper, finalize, inner, plain, function, withTask, add, length, down, name, mending, endlessTask,
 		core.NewParentTaskWithFinalizeTask("with_parent", fan, inner, none),
 		core.NewParentTask("childless", of(), none),
 		core.NewParentTaskWithFinalize("slow", of(lasting.Child(1), leaf.Child(1), odd.Child(1), lasting.Child(2)), count, none),
@@ -150,6 +152,8 @@ func Tasks(p *Process) []core.Definition {
 		core.NewParentTaskWithFinalize("endless_function", fan, endless, none),
 		core.NewParentTaskWithFinalizeTask("endless_finalize", fan, endlessTask, none),
 		core.NewParentTaskWithFinalize("mending_parent", of(leaf.Child(1), mending.Child(2), leaf.Child(3)), strict, none),
+		core.NewSequentialTask("mending_fan_seq", core.Then(mendingFan, gather), none),
+		core.NewParentTaskWithFinalize("mending_asleep", of(sleeper.ChildWith("r", core.EnqueueOptions{Timeout: 20 * time.Second}), leaf.Child(1)), strict, none),
 		core.NewParentTask("many", notedParent(p, func(_ context.Context, n int) (int, []core.Child, error) {
 			children := make([]core.Child, n)
 			for i := range children {
