@@ -12,6 +12,8 @@ type StartAttempt struct {
 	// Left is the time that the executor has for the attempt; a task with a longer timeout is refused.
 	Left   time.Duration
 	Leeway time.Duration
+	// RecoveredBelow refuses executions that were recovered that often or more; 0 refuses none.
+	RecoveredBelow int
 }
 
 func (StartAttempt) name() string   { return "start_attempt" }
@@ -23,6 +25,9 @@ func (ev StartAttempt) apply(e *Execution, now time.Time) string {
 	}
 	if e.Timeout > ev.Left {
 		return fmt.Sprintf("its timeout %s is longer than the %s that are left", e.Timeout, ev.Left)
+	}
+	if ev.RecoveredBelow > 0 && e.Recoveries >= ev.RecoveredBelow {
+		return fmt.Sprintf("it was recovered %d times, and has to run apart", e.Recoveries)
 	}
 	e.Status, e.ExecutorID, e.Attempts = StatusRunning, ev.ExecutorID, e.Attempts+1
 	e.StartedAt, e.ExpiresAt = now, Millis(now.Add(e.Timeout+ev.Leeway))
@@ -71,6 +76,7 @@ func (ev FailAttempt) apply(e *Execution, now time.Time) string {
 		e.finish(StatusTimedOut, tooLong(e, ev.Failure.Message), now, true)
 	case !last:
 		e.Failure = &ev.Failure
+		e.endEpisode()
 		e.ready(now.Add(ev.Delay))
 	case ev.Failure.Code.timeout():
 		e.finish(StatusTimedOut, &ev.Failure, now, true)
@@ -100,6 +106,10 @@ func tooLong(e *Execution, last string) *Failure {
 	return newFailure(CodeStartToFinish, text, "")
 }
 
+// endEpisode notes that an executor that knows the task has come to an end with it by itself: crashes, and executors that
+// do not know it, are counted anew from here on.
+func (e *Execution) endEpisode() { e.Recoveries, e.UnknownSince = 0, time.Time{} }
+
 // ready puts the execution back among those that wait for an executor.
 func (e *Execution) ready(at time.Time) {
 	e.Status, e.ExecutorID, e.ExpiresAt = StatusReady, "", time.Time{}
@@ -107,13 +117,14 @@ func (e *Execution) ready(at time.Time) {
 	e.entry(QueueReady, at)
 }
 
-// GiveBack undoes StartAttempt: the attempt was not begun. running -> ready after Delay.
+// GiveBack undoes StartAttempt: the attempt was not begun, or does not count. running -> ready after Delay. It leaves
+// the recoveries as they are, since code that kills its process has not come to an end by that.
 type GiveBack struct {
 	ExecutorID string
 	Delay      time.Duration
-	// Unknown tells that the executor does not know the task.
+	// Unknown tells that the executor does not know the task. One that does ends the time for which it was unknown.
 	Unknown bool
-	// Late tells that the attempt's time was over before its code began, which counts as a recovery.
+	// Late tells that the attempt's time was over before its code could begin. It counts for nothing.
 	Late bool
 }
 
@@ -124,15 +135,20 @@ func (ev GiveBack) apply(e *Execution, now time.Time) string {
 	if reason := e.holder(ev.ExecutorID); reason != "" {
 		return reason
 	}
-	if ev.Unknown && e.UnknownSince.IsZero() {
-		e.UnknownSince = now
-	}
-	if ev.Late {
-		e.Recoveries++
-	}
+	e.unknown(ev.Unknown, now)
 	e.Attempts--
 	e.ready(now.Add(ev.Delay))
 	return ""
+}
+
+// unknown notes whether an executor knew the execution's task.
+func (e *Execution) unknown(unknown bool, now time.Time) {
+	switch {
+	case !unknown:
+		e.UnknownSince = time.Time{}
+	case e.UnknownSince.IsZero():
+		e.UnknownSince = now
+	}
 }
 
 // ExpireLease looks at an execution whose entry in queue running is due. An attempt whose executor died is
@@ -153,6 +169,7 @@ func (ev ExpireLease) apply(e *Execution, now time.Time) string {
 	}
 	e.startClock()
 	e.Recoveries++
+	e.UnknownSince = time.Time{} // who does not know a task gives it back at once
 	switch {
 	case e.Recoveries > ev.MaxRecoveries:
 		e.finish(StatusFailed, crashed(e.Recoveries), now, false)

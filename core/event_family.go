@@ -33,6 +33,7 @@ func (ev CommitChildren) apply(e *Execution, now time.Time) string {
 	e.Status, e.WaitingForChildrenAt = StatusWaitingForChildren, now
 	e.ExecutorID, e.ExpiresAt, e.Failure = "", time.Time{}, nil
 	e.RunOutput = ev.RunOutput
+	e.endEpisode()
 	e.Family = &Family{
 		Nonce: ev.Nonce, Size: ev.Size, Manifest: ev.Manifest, Spawned: ev.Size == 0, Processing: ProcessingIdle,
 		Sequential: ev.Sequential, Loop: ev.Loop, Step: ev.Step, Sleepers: ev.Sleepers,
@@ -79,10 +80,17 @@ func (ev CommitStep) apply(e *Execution, _ time.Time) string {
 	}
 	f.Step, f.StepDone, f.Spawned = f.Step+1, false, false
 	f.Manifest, f.Sleepers = ev.Manifest, f.Sleepers || ev.Sleepers
+	e.endFamilyEpisode()
 	if e.Queue != QueueParent || e.DueAt.Before(ev.KeepUntil) {
 		e.releaseChildren(e.by(ev.CheckAt))
 	}
 	return ""
+}
+
+// endFamilyEpisode is endEpisode for what follows the children: it has got one stage further.
+func (e *Execution) endFamilyEpisode() {
+	e.endEpisode()
+	e.Family.Recoveries = 0
 }
 
 // endStep counts the step of a sequence that is under way. The reason is empty when executor may do so.
@@ -167,6 +175,7 @@ func (ev ChildrenSpawned) apply(e *Execution, now time.Time) string {
 	}
 	e.Family.Spawned, e.Family.Processing = true, ProcessingIdle
 	e.Family.ProcessingExpiresAt, e.ExecutorID = time.Time{}, ""
+	e.Family.Recoveries = 0
 	switch {
 	case e.AllCounted():
 		e.entry(QueueParent, now)
@@ -233,6 +242,8 @@ func (ev CountChildren) apply(e *Execution, now time.Time) string {
 type ClaimChildren struct {
 	ExecutorID string
 	ExpiresAt  time.Time
+	// RecoveredBelow refuses parents whose processing was recovered that often or more; 0 refuses none.
+	RecoveredBelow int
 }
 
 func (ClaimChildren) name() string   { return "claim_children" }
@@ -241,6 +252,9 @@ func (ClaimChildren) from() []Status { return waiting() }
 func (ev ClaimChildren) apply(e *Execution, now time.Time) string {
 	if reason := e.dueIn(QueueParent, now); reason != "" {
 		return reason
+	}
+	if n := e.Family.Recoveries; ev.RecoveredBelow > 0 && n >= ev.RecoveredBelow {
+		return fmt.Sprintf("its processing was recovered %d times, and has to go apart", n)
 	}
 	e.ExecutorID = ev.ExecutorID
 	e.Family.Processing, e.Family.ProcessingExpiresAt = ProcessingProcessing, Millis(ev.ExpiresAt)
@@ -253,7 +267,8 @@ type ReleaseChildren struct {
 	ExecutorID string
 	Delay      time.Duration
 	Unknown    bool // the executor does not know the task
-	Late       bool // the time of the finalize function was over before it began, which counts as a recovery
+	Known      bool // it does, which ends the time for which the task was unknown
+	Late       bool // the time of the finalize function was over before it could begin; that counts for nothing
 }
 
 func (ReleaseChildren) name() string   { return "release_children" }
@@ -263,11 +278,8 @@ func (ev ReleaseChildren) apply(e *Execution, now time.Time) string {
 	if reason := e.processedBy(ev.ExecutorID); reason != "" {
 		return reason
 	}
-	if ev.Unknown && e.UnknownSince.IsZero() {
-		e.UnknownSince = now
-	}
-	if ev.Late {
-		e.Family.Recoveries++
+	if ev.Unknown || ev.Known {
+		e.unknown(ev.Unknown, now)
 	}
 	e.releaseChildren(now.Add(ev.Delay))
 	return ""
@@ -415,6 +427,7 @@ func (ev CommitFinalize) apply(e *Execution, now time.Time) string {
 	}
 	e.Status, e.WaitingForFinalizeAt = StatusWaitingForFinalize, now
 	e.Family.FinalizeTaskID, e.Family.Spawned = ev.TaskID, false
+	e.endFamilyEpisode()
 	if e.Queue != QueueParent || e.DueAt.Before(ev.KeepUntil) {
 		e.releaseChildren(e.by(ev.CheckAt))
 	}

@@ -39,8 +39,10 @@ type Execution struct {
 	Status     Status
 	ExecutorID string // who holds, or last held, the lease
 	Attempts   int    // attempts started, without those that were recovered or given back
-	Recoveries int    // leases of attempts that ran out
-	// UnknownSince is when an executor that did not know the task first gave the execution back.
+	// Recoveries counts the leases of attempts that ran out since an attempt last came to an end by itself.
+	Recoveries int
+	// UnknownSince is when an executor that did not know the task first gave the execution back; zero once one that knows it
+	// has had it.
 	UnknownSince time.Time
 	RunOutput    Payload // what a parent's run returned, while its family is at work and where it is the output
 	Output       Payload

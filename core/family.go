@@ -50,7 +50,8 @@ type Family struct {
 	Processing          ProcessingStatus
 	ProcessingExpiresAt time.Time
 	ProcessedAt         time.Time
-	// Recoveries counts leases on the finished children's processing that ran out.
+	// Recoveries counts the leases on the finished children's processing that ran out since the family last got on by a
+	// stage: all its children exist, a step is done, the finalize task is committed.
 	Recoveries int
 }
 
