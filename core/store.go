@@ -61,11 +61,12 @@ type Store interface {
 	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []SpawnResult
 
 	// ClaimReady applies StartAttempt to due executions in queue ready. Executions that do not fit claim.Left
-	// are skipped.
+	// are skipped, those that claim.RecoveredBelow excludes are skipped and returned.
 	ClaimReady(ctx context.Context, claim ReadyClaim) (Swept, error)
 
 	// ClaimChildrenFinished applies ClaimChildren to due parents in queue parent: those whose children are all
-	// counted, and those that are due for the check that all children exist.
+	// counted, and those that are due for the check that all children exist. Those that claim.RecoveredBelow excludes are
+	// skipped and returned.
 	ClaimChildrenFinished(ctx context.Context, claim Claim) (Swept, error)
 
 	// CheckSpawn returns the indexes of the parent's committed children that do not exist, ascending, with
@@ -182,6 +183,8 @@ type Claim struct {
 	Sweep
 	ExecutorID string    // of a claim of parents
 	ExpiresAt  time.Time // not zero
+	// RecoveredBelow is ReadyClaim's, for the processing of parents. It concerns ClaimChildrenFinished alone.
+	RecoveredBelow int
 }
 
 // ReadyClaim bounds a claim of ready executions. The lease of each ends its timeout and Leeway after Now.
@@ -198,6 +201,32 @@ type ReadyClaim struct {
 	// IDs, when not empty, are claimed as far as they are due, without looking at the queue, and returned in
 	// their order here. They are hints: what CheckIDs refuses is lost, as what is not due.
 	IDs []string
+	// RecoveredBelow leaves executions alone that were recovered that often or more, and returns them in Swept.Recovered: they
+	// have to run apart. 0 leaves none.
+	RecoveredBelow int
+}
+
+// Claim returns the execution as the claim makes it. One that it may not have is nil; apart tells that this is for
+// RecoveredBelow alone.
+func (c ReadyClaim) Claim(e *Execution) (claimed *Execution, apart bool) {
+	ev := StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway, RecoveredBelow: c.RecoveredBelow}
+	if claimed, err := Transition(e, ev, c.Now); err == nil {
+		return claimed, false
+	}
+	ev.RecoveredBelow = 0
+	_, err := Transition(e, ev, c.Now)
+	return nil, err == nil
+}
+
+// Claim is ReadyClaim.Claim for a parent.
+func (c Claim) Claim(e *Execution) (claimed *Execution, apart bool) {
+	ev := ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt, RecoveredBelow: c.RecoveredBelow}
+	if claimed, err := Transition(e, ev, c.Now); err == nil {
+		return claimed, false
+	}
+	ev.RecoveredBelow = 0
+	_, err := Transition(e, ev, c.Now)
+	return nil, err == nil
 }
 
 // Swept is what a sweep did.
@@ -205,6 +234,9 @@ type Swept struct {
 	// Executions are the changed records, oldest due first. They are the caller's even when there is an error
 	// beside them, which then says that others could not be treated.
 	Executions []*Execution
+	// Recovered are executions that a claim left alone for its RecoveredBelow, unchanged and as far as the store came across
+	// them.
+	Recovered []*Execution
 	// NextDue is when another look at the queue is worth it, after Now: the earliest due time that the sweep saw in it,
 	// or when it may take what it leaves to other executors for now. Zero when there is none.
 	NextDue time.Time
@@ -218,7 +250,7 @@ type Swept struct {
 	// look at.
 	Corrupt int
 	// Lost counts due entries that came to nothing: somebody else was faster, the entry was out of date, or the
-	// task did not fit what was left of the executor's life.
+	// task did not fit what was left of the executor's life. Recovered are not among them.
 	Lost int
 }
 

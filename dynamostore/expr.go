@@ -146,9 +146,9 @@ func (*Store) knownVersion(x *expression) string {
 
 // claimReady starts an attempt without having read the execution.
 //
-//	input:     an id, the executor, now, the time left, the leeway
-//	condition: the entry is in queue ready and due, the task's timeout fits the time left, and the item's schema
-//	           version is known
+//	input:     an id, the executor, now, the time left, the leeway, how many recoveries are too many
+//	condition: the entry is in queue ready and due, the task's timeout fits the time left, it has fewer recoveries, and the
+//	           item's schema version is known
 //	outcome:   what core.StartAttempt makes of it
 func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb.UpdateItemInput {
 	x := newExpression()
@@ -174,6 +174,10 @@ func (s *Store) claimReady(id string, c core.ReadyClaim, nonce string) *dynamodb
 		fmt.Sprintf("%s <= %s", x.name(indexDueAt), x.value(now)),
 		fmt.Sprintf("%s <= %s", x.name(aTimeout), x.value(number(c.Left.Milliseconds()))),
 		s.knownVersion(x))
+	if c.RecoveredBelow > 0 {
+		x.when = append(x.when, fmt.Sprintf("(attribute_not_exists(%[1]s) OR %[1]s < %[2]s)",
+			x.name(aRecoveries), x.value(number(int64(c.RecoveredBelow)))))
+	}
 	return x.input(s.table, primaryKey(id, sortExecution), types.ReturnValueAllNew)
 }
 

@@ -50,10 +50,12 @@ func (s *Store) claimFound(ctx context.Context, c core.ReadyClaim, l *look, foun
 		if len(chosen) == 0 {
 			return false, nil
 		}
-		claimed, fates, err := s.claimAll(ctx, chosen, c)
+		claimed, recovered, fates, err := s.claimAll(ctx, chosen, c)
 		swept.Corrupt += fates[corrupt]
 		before := len(swept.Executions)
 		s.collect(swept, chosen, claimed, l.now)
+		swept.Recovered = append(swept.Recovered, recovered...)
+		swept.Lost -= len(recovered)
 		took := len(swept.Executions) - before
 		l.limit -= took
 		if c.Shared {
@@ -100,7 +102,7 @@ func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, er
 			entries[i] = entry{id: ids[i], queue: core.QueueReady}
 		}
 		ids = ids[len(entries):]
-		claimed, fates, err := s.claimAll(ctx, entries, c)
+		claimed, recovered, fates, err := s.claimAll(ctx, entries, c)
 		swept.Corrupt += fates[corrupt]
 		for _, e := range claimed {
 			if e == nil {
@@ -109,6 +111,8 @@ func (s *Store) claimIDs(ctx context.Context, c core.ReadyClaim) (core.Swept, er
 			}
 			swept.Executions = append(swept.Executions, e)
 		}
+		swept.Recovered = append(swept.Recovered, recovered...)
+		swept.Lost -= len(recovered)
 		if err != nil {
 			return s.outcome(ctx, swept, err)
 		}
@@ -123,28 +127,36 @@ const (
 	lost    fate = iota // it is ours, or it came to nothing
 	outrun              // another executor has claimed it since the index was read
 	corrupt             // the item does not decode and was put aside
+	apart               // it was recovered too often for this claim: core.ReadyClaim.RecoveredBelow
 )
 
-// claimAll claims executions at once. Those that cannot be had are nil; fates has what became of each.
-func (s *Store) claimAll(ctx context.Context, entries []entry, c core.ReadyClaim) (claimed []*core.Execution, fates map[fate]int, _ error) {
+// claimAll claims executions at once. Those that cannot be had are nil; recovered are those of them that have to run
+// apart. fates has what became of each.
+func (s *Store) claimAll(
+	ctx context.Context, entries []entry, c core.ReadyClaim,
+) (claimed, recovered []*core.Execution, fates map[fate]int, _ error) {
 	claimed = make([]*core.Execution, len(entries))
 	each := make([]fate, len(entries))
 	errs := make([]error, len(entries))
 	s.parallel(len(entries), func(i int) {
 		claimed[i], each[i], errs[i] = s.claim(ctx, entries[i], c)
-		if claimed[i] != nil {
+		if claimed[i] != nil && each[i] != apart {
 			// The index may show it for a while.
 			s.passOver(entry{entries[i].id, claimed[i].StartAt.UnixMilli(), core.QueueReady}, c.Now, skip{until: c.Now.Add(skipFor)})
 		}
 	})
 	fates = map[fate]int{}
-	for _, f := range each {
+	for i, f := range each {
 		fates[f]++
+		if f == apart {
+			recovered = append(recovered, claimed[i])
+			claimed[i] = nil
+		}
 	}
-	return claimed, fates, errors.Join(errs...)
+	return claimed, recovered, fates, errors.Join(errs...)
 }
 
-// claim starts an attempt of an execution; nil when it cannot be had.
+// claim starts an attempt of an execution; nil when it cannot be had. One that has to run apart is returned as it is.
 func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Execution, fate, error) {
 	if err := s.announceShards(ctx); err != nil {
 		return nil, lost, err
@@ -167,6 +179,13 @@ func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Ex
 	d := decoder{item: old}
 	if old != nil && d.text(aNonce) == nonce {
 		return s.readClaimed(ctx, e, old, c) // this very claim, whose answer was lost
+	}
+	if c.RecoveredBelow > 0 && d.count(aRecoveries) >= c.RecoveredBelow {
+		if e, err := decode(old); err == nil {
+			if _, recovered := c.Claim(e); recovered {
+				return e, apart, nil
+			}
+		}
 	}
 	switch timeout := d.duration(aTimeout); {
 	case d.int64(indexDueAt) != e.dueAt && d.text(indexExecutor) != c.ExecutorID:

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
@@ -145,7 +147,21 @@ func (s *Store) ClaimChildrenFinished(ctx context.Context, c core.Claim) (core.S
 	if err := cmp.Or(core.CheckExecutor(c.ExecutorID), core.CheckLease(c.ExpiresAt)); err != nil && c.Limit > 0 {
 		return core.Swept{}, err
 	}
-	return s.sweep(ctx, core.QueueParent, c.Now, c.Limit, core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt}, nil)
+	var mu sync.Mutex
+	var recovered []*core.Execution
+	ev := core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt, RecoveredBelow: c.RecoveredBelow}
+	swept, err := s.sweep(ctx, core.QueueParent, c.Now, c.Limit, ev, func(_ context.Context, e *core.Execution) error {
+		if _, apart := c.Claim(e); apart {
+			mu.Lock()
+			defer mu.Unlock()
+			recovered = append(recovered, e)
+		}
+		return nil
+	})
+	slices.SortFunc(recovered, func(a, b *core.Execution) int { return a.DueAt.Compare(b.DueAt) })
+	swept.Recovered = recovered
+	swept.Lost -= len(recovered)
+	return swept, err
 }
 
 // MarkClosable implements core.Store.

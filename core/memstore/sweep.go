@@ -61,9 +61,8 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 	if err := core.CheckExecutor(c.ExecutorID); err != nil {
 		return core.Swept{}, err
 	}
-	ev := core.StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway}
 	if len(c.IDs) == 0 {
-		return s.sweepEvent(core.QueueReady, c.Now, c.Limit, ev)
+		return s.claim(core.QueueReady, c.Now, c.Limit, c.Claim)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,14 +76,43 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 			continue
 		}
 		named[id] = true
-		r := s.records[id]
-		if r == nil || !s.apply(r, ev, c.Now) {
-			swept.Lost++
-			continue
-		}
-		swept.Executions = append(swept.Executions, clone(r.Execution))
+		s.claimOne(s.records[id], c.Claim, &swept)
 	}
 	return swept, nil
+}
+
+// claim applies a claim to due executions of a queue.
+func (s *Store) claim(
+	q core.Queue, now time.Time, limit int, claim func(*core.Execution) (*core.Execution, bool),
+) (core.Swept, error) {
+	var recovered []*core.Execution
+	swept := s.sweep(q, now, limit, inQueue, func(r *record) bool {
+		var one core.Swept
+		s.claimOne(r, claim, &one)
+		recovered = append(recovered, one.Recovered...)
+		return len(one.Executions) > 0
+	})
+	swept.Recovered = recovered
+	swept.Lost -= len(recovered)
+	return swept, nil
+}
+
+// claimOne claims an execution, which may be nil, and notes what became of that.
+func (s *Store) claimOne(r *record, claim func(*core.Execution) (*core.Execution, bool), swept *core.Swept) {
+	if r == nil {
+		swept.Lost++
+		return
+	}
+	switch claimed, apart := claim(r.Execution); {
+	case claimed != nil:
+		claimed.Nonce = core.NewNonce()
+		s.put(r, claimed)
+		swept.Executions = append(swept.Executions, clone(r.Execution))
+	case apart:
+		swept.Recovered = append(swept.Recovered, clone(r.Execution))
+	default:
+		swept.Lost++
+	}
 }
 
 // ClaimChildrenFinished implements core.Store.
@@ -92,7 +120,7 @@ func (s *Store) ClaimChildrenFinished(_ context.Context, c core.Claim) (core.Swe
 	if err := cmp.Or(core.CheckExecutor(c.ExecutorID), core.CheckLease(c.ExpiresAt)); err != nil && c.Limit > 0 {
 		return core.Swept{}, err
 	}
-	return s.sweepEvent(core.QueueParent, c.Now, c.Limit, core.ClaimChildren{ExecutorID: c.ExecutorID, ExpiresAt: c.ExpiresAt})
+	return s.claim(core.QueueParent, c.Now, c.Limit, c.Claim)
 }
 
 // MarkClosable implements core.Store.

@@ -2,7 +2,11 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/perdure-dev/perdure/core"
 )
@@ -15,6 +19,8 @@ func readyTests() []test {
 		{"a claim by ids keeps to its limit and its time left", claimByIDsWithinBounds},
 		{"an execution that failed an attempt is claimed again when its delay is over", claimAgain},
 		{"executions due at the same time are all claimed", claimTies},
+		{"a claim leaves what was recovered too often, and tells", claimLeavesRecovered},
+		{"a claim of parents leaves what was recovered too often, and tells", claimLeavesRecoveredParents},
 	}
 }
 
@@ -124,4 +130,74 @@ func claimTies(s *suite) {
 	if len(got) != len(all) {
 		s.Errorf("%d of %d were claimed", len(got), len(all))
 	}
+}
+
+// leaves calls claim until it has returned all that it should take and leave, in any order.
+func (s *suite) leaves(claim func() (core.Swept, error), take, leave []string) {
+	s.Helper()
+	taken, left := map[string]bool{}, map[string]bool{}
+	for range tries {
+		got, err := claim()
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, id := range ids(got.Executions) {
+			taken[id] = true
+		}
+		for _, id := range ids(got.Recovered) {
+			left[id] = true
+		}
+		if len(taken) >= len(take) && len(left) >= len(leave) {
+			break
+		}
+	}
+	for what, diff := range map[string]string{
+		"taken": cmp.Diff(take, slices.Sorted(maps.Keys(taken))), "left": cmp.Diff(leave, slices.Sorted(maps.Keys(left))),
+	} {
+		if diff != "" {
+			s.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+}
+
+func claimLeavesRecovered(s *suite) {
+	recovered := func(id string, due time.Time, times int) *core.Execution {
+		e := ready(id, due)
+		e.Recoveries = times
+		return e
+	}
+	twice, five := recovered("twice", base, 2), recovered("five", at(1), 5)
+	s.insert(twice, five, ready("a", at(2)), recovered("once", at(3), 1), recovered("not due", at(900), 2))
+	claim := core.ReadyClaim{Now: at(9), Limit: 10, ExecutorID: executor, Left: left, Leeway: leeway, RecoveredBelow: 2}
+	s.leaves(func() (core.Swept, error) { return s.store.ClaimReady(s.ctx, claim) }, []string{"a", "once"}, []string{"five", "twice"})
+	s.stored(twice)
+	s.stored(five)
+	claim.RecoveredBelow, claim.IDs = 3, []string{"five", "not due", "twice", "none"}
+	swept, err := s.store.ClaimReady(s.ctx, claim)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.ids(swept.Executions, "twice")
+	s.ids(swept.Recovered, "five")
+	if swept.Lost != 2 {
+		s.Errorf("%d came to nothing, not 2", swept.Lost)
+	}
+	s.ids(s.claimIDs(at(9), 10, left, "five"), "five")
+}
+
+func claimLeavesRecoveredParents(s *suite) {
+	parent := func(id string, due time.Time, times int) *core.Execution {
+		e := s.committed(id, 2, due)
+		e.Family.Recoveries = times
+		return e
+	}
+	twice := parent("twice", base, 2)
+	s.insert(twice, parent("a", at(1), 0), parent("once", at(2), 1))
+	claim := claimAt(at(9), 10)
+	claim.RecoveredBelow = 2
+	s.leaves(func() (core.Swept, error) { return s.store.ClaimChildrenFinished(s.ctx, claim) }, []string{"a", "once"}, []string{"twice"})
+	s.stored(twice)
+	claim = claimAt(at(9+passOver), 10)
+	claim.RecoveredBelow = 3
+	s.ids(s.swept(1, func() (core.Swept, error) { return s.store.ClaimChildrenFinished(s.ctx, claim) }), "twice")
 }
