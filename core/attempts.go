@@ -77,8 +77,9 @@ const abandonedHold = 30 * time.Second
 
 // releaseAfter gives an attempt's room back: at once, or, when its code was abandoned, once that has returned or
 // abandonedHold is over. Nothing waits for abandoned code meanwhile, so an invocation may end beside it.
-func (x *Executor) releaseAfter(ctx context.Context, r called, log *slog.Logger) {
+func (x *Executor) releaseAfter(ctx context.Context, e *Execution, r called, log *slog.Logger) {
 	if r.abandoned == nil {
+		x.parted(e.Recoveries)
 		x.release(ctx)
 		return
 	}
@@ -99,6 +100,7 @@ func (x *Executor) releaseAfter(ctx context.Context, r called, log *slog.Logger)
 		}
 		x.mu.Lock()
 		x.abandoned--
+		x.part(e.Recoveries)
 		x.mu.Unlock()
 		x.release(ctx)
 	}()

@@ -69,26 +69,35 @@ func (x *Executor) ProcessChildren(ctx context.Context, limit int) (Result, erro
 	if err := x.followUps(ctx, expired.Executions); err != nil {
 		return result, err
 	}
-	sweep := x.sweep(min(limit, parallelism)) // no more than go on at once: their leases begin now
+	n := x.reserveParents(min(limit, parallelism)) // no more than go on at once: their leases begin now
+	if n == 0 {
+		result.Unseen = true
+		return result, nil
+	}
+	sweep := x.sweep(n)
 	claimed, err := x.cfg.Store.ClaimChildrenFinished(ctx, Claim{
-		Sweep: sweep, ExecutorID: x.id, ExpiresAt: x.leaseEnd(sweep.Now),
+		Sweep: sweep, ExecutorID: x.id, ExpiresAt: x.leaseEnd(sweep.Now), RecoveredBelow: 1,
 	})
 	if err != nil {
 		err = fmt.Errorf("claim parents: %w", err)
 	}
 	result.add(claimed)
-	var alone, together []*Execution
-	for _, parent := range claimed.Executions {
-		if parent.Family.Recoveries > 0 {
-			alone = append(alone, parent)
-		} else {
-			together = append(together, parent)
+	x.releaseParents(n-len(claimed.Executions), 0)
+	err = errors.Join(err, inParallel(ctx, claimed.Executions, func(ctx context.Context, parent *Execution) error {
+		defer x.releaseParents(1, 0)
+		return x.processParent(ctx, parent)
+	}))
+	var waiting []*Execution
+	for _, parent := range claimed.Recovered { // one of them may have taken its executor along, and the others with it
+		o := &outsider{e: parent, times: parent.Family.Recoveries}
+		if !x.enterApart(o.times) {
+			waiting = append(waiting, parent)
+			continue
 		}
+		result.Done++
+		err = errors.Join(err, x.processApart(ctx, o))
 	}
-	err = errors.Join(err, inParallel(ctx, together, x.processParent))
-	for _, parent := range alone { // one of them may have taken its executor along, and the others with it
-		err = errors.Join(err, x.processParent(ctx, parent))
-	}
+	result.Done += x.runApart(ctx, waiting)
 	return result, err
 }
 
@@ -106,7 +115,8 @@ func (x *Executor) processParent(ctx context.Context, parent *Execution) error {
 	if errors.Is(err, ErrCorrupt) {
 		delay = corruptDelay
 	}
-	_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: delay})
+	_, known := x.cfg.Registry.lookup(parent.TaskID)
+	_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: delay, Known: known})
 	if errors.Is(releaseErr, ErrConflict) || errors.Is(releaseErr, ErrNotAllowed) {
 		releaseErr = nil // it went on all the same
 	}

@@ -178,6 +178,7 @@ type Executor struct {
 	brief    bool // it is to end as soon as nothing is under way: see StartHinted
 	backlog  bool // there was more in the queue than it had room for when it looked last
 	payloads payloads
+	company  company
 	// expected is when something becomes due that this process has put, at the earliest; zero for never.
 	expected  time.Time
 	running   map[attemptID]*attempt  // from before their code begins until it has ended
@@ -215,6 +216,7 @@ func (e *Engine) NewExecutor(opts ExecutorOptions) *Executor {
 		results: results{store: e.cfg.Store, codec: e.cfg.Codec},
 		running: map[attemptID]*attempt{}, unborn: map[string]*unborn{}, steps: map[string]*runningStep{}, changed: make(chan struct{}, 1),
 		closing: make(chan struct{}), flushed: make(chan struct{}), payloads: payloads{usual: firstPayload},
+		company: company{changed: make(chan struct{}, 1)},
 	}
 	if opts.SweepOnly {
 		x.sweepOnly, x.free = true, 0

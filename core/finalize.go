@@ -64,17 +64,22 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	leased := parent.Family.Processing == ProcessingProcessing
 	switch tooLate := x.shuttingDown() || x.left(now) < parent.Timeout; {
 	case tooLate && leased:
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return err
 	case tooLate:
 		return nil // it is due: an executor with more time takes it
+	case leased: // the sweep that leased it holds a place for it
+	case parent.Family.Recoveries > 0 || !x.reserveFinalizer():
+		return nil // it is due: a sweep takes it when it may run
+	default:
+		defer x.releaseParents(1, 0)
 	}
 	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)}}
 	switch {
 	case leased && !parent.Family.ProcessingExpiresAt.Before(now.Add(parent.Timeout+x.cfg.Leeway/2)):
 		events = nil
 	case leased: // for less than the code may take
-		events = append([]Event{ReleaseChildren{ExecutorID: x.id}}, events...)
+		events = append([]Event{ReleaseChildren{ExecutorID: x.id, Known: true}}, events...)
 	}
 	for _, ev := range events {
 		after, err := x.write(ctx, parent, ev)
@@ -107,7 +112,7 @@ func (x *Executor) finalizeWith(
 	case err != nil && errors.Is(context.Cause(a.ctx), ErrCancelled):
 		return nil
 	case err != nil:
-		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
+		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return errors.Join(err, releaseErr)
 	}
 	r := x.call(parent, a, now, log, func(ctx context.Context) (outcome, error) {
@@ -118,7 +123,7 @@ func (x *Executor) finalizeWith(
 	case errors.Is(r.cause, ErrCancelled):
 		return nil
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id})
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Known: true})
 		return err
 	case r.unbegun && parent.Family.Recoveries < x.cfg.MaxRecoveries:
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: unbegunDelay, Late: true})

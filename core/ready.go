@@ -42,6 +42,7 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	var result Result
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
 		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids, Shared: shared,
+		RecoveredBelow: 1,
 	})
 	result.add(swept)
 	result.more = len(swept.Executions) == room
@@ -49,6 +50,7 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	x.free += room - len(swept.Executions)
 	x.backlog = backlog || ids == nil && result.more
 	x.mu.Unlock()
+	result.Done += x.runApart(ctx, swept.Recovered)
 	for _, e := range swept.Executions {
 		x.work.Go(func() {
 			// A claimed attempt is run whatever becomes of the call that claimed it.

@@ -64,8 +64,8 @@ func (x *Executor) reserve(n int) int {
 	return n
 }
 
-// release gives back the room of an attempt that ended: to a child that waits for it, else to the loop that starts
-// attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
+// release gives back the room of an attempt that ended: to a child that waits for it, unless the executor takes no new
+// work, else to what waits to run apart and to the loop that starts attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
 // end soon, when nothing is under way any more.
 func (x *Executor) release(ctx context.Context) {
 	if x.startPatient(context.WithoutCancel(ctx)) {
@@ -74,7 +74,7 @@ func (x *Executor) release(ctx context.Context) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.free++
-	x.feed()
+	x.makesRoom()
 	x.signalWhenIdle()
 }
 
@@ -93,9 +93,13 @@ func (x *Executor) feed() {
 	}
 }
 
-// room returns how many attempts may be started: as many as are free, and as the payloads leave room for, if they are
+// room returns how many attempts may be started that were not recovered: as many as there are slots, and as may run beside
+// those that were. The caller holds x.mu.
+func (x *Executor) room() int { return min(x.slots(), x.places()) }
+
+// slots returns how many slots there are: as many as are free, and as the payloads leave room for, if they are
 // of the usual size; one in any case when none is under way. The caller holds x.mu.
-func (x *Executor) room() int {
+func (x *Executor) slots() int {
 	busy := x.cfg.Concurrency - x.free
 	expected := x.payloads.held + float64(busy-x.payloads.holders)*x.payloads.usual
 	left := int((float64(x.cfg.MaxPayload) - expected) / x.payloads.usual)
@@ -108,6 +112,9 @@ func (x *Executor) room() int {
 // roomy reports whether there is room for as many attempts as a look at the queue is worth. The caller holds x.mu.
 func (x *Executor) roomy() bool {
 	most := min(x.cfg.Concurrency, int(float64(x.cfg.MaxPayload)/x.payloads.usual))
+	if beside := x.mostBeside(); beside < most {
+		most = beside + 1
+	}
 	return x.room() >= max(1, most/4)
 }
 

@@ -36,7 +36,7 @@ func (x *Executor) run(ctx context.Context, e *Execution) {
 func (x *Executor) attempt(ctx context.Context, e *Execution, a *attempt, log *slog.Logger) error {
 	payload := &holding{x: x}
 	r, err := x.attemptCode(ctx, e, a, log, payload)
-	defer x.releaseAfter(ctx, r, log)
+	defer x.releaseAfter(ctx, e, r, log)
 	defer payload.end()
 	var limit *limitError
 	if errors.As(err, &limit) {

@@ -249,7 +249,7 @@ func (x *Executor) startPatient(ctx context.Context) bool {
 func (x *Executor) nextPatient() (w unbornChild, waits bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.patient) == 0 {
+	if len(x.patient) == 0 || x.draining(time.Now()) {
 		return w, false
 	}
 	w = x.patient[0]
