@@ -41,6 +41,7 @@ func (x *Executor) pollCancellations(ctx context.Context) {
 			if x.stopPolling() {
 				return
 			}
+			ticker.Reset(x.unhurried(x.cfg.CancelPoll, 4))
 			if err := x.cancelFlagged(ctx); err != nil {
 				x.log.WarnContext(ctx, "look for cancellations", logError, err)
 			}

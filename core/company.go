@@ -317,15 +317,16 @@ func (x *Executor) claimApart(ctx context.Context, attempts []*outsider) int {
 	if len(attempts) == 0 {
 		return 0
 	}
-	now := Millis(time.Now())
+	now, extra := Millis(time.Now()), x.extra()
 	ids := make([]string, len(attempts))
 	most := 0
 	for i, o := range attempts {
 		ids[i], most = o.e.ID, max(most, o.times)
 	}
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: len(ids), ExecutorID: x.id, Left: x.left(now), Leeway: x.cfg.Leeway, IDs: ids, RecoveredBelow: x.below(most),
+		Now: now, Limit: len(ids), ExecutorID: x.id, Left: x.left(now) - extra, Leeway: x.cfg.Leeway + extra, IDs: ids, RecoveredBelow: x.below(most),
 	})
+	x.timed(ctx, now)
 	if err != nil {
 		x.log.WarnContext(ctx, "what has to run apart is left to the ready queue", logError, err)
 	}

@@ -179,6 +179,7 @@ type Executor struct {
 	backlog  bool // there was more in the queue than it had room for when it looked last
 	payloads payloads
 	company  company
+	pace     pace
 	// expected is when something becomes due that this process has put, at the earliest; zero for never.
 	expected  time.Time
 	running   map[attemptID]*attempt  // from before their code begins until it has ended

@@ -74,9 +74,10 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	default:
 		defer x.releaseParents(1, 0)
 	}
-	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(parent.Timeout + x.cfg.Leeway)}}
+	lease := parent.Timeout + x.cfg.Leeway + x.extra()
+	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(lease)}}
 	switch {
-	case leased && !parent.Family.ProcessingExpiresAt.Before(now.Add(parent.Timeout+x.cfg.Leeway/2)):
+	case leased && !parent.Family.ProcessingExpiresAt.Before(now.Add(lease-x.cfg.Leeway/2)):
 		events = nil
 	case leased: // for less than the code may take
 		events = append([]Event{ReleaseChildren{ExecutorID: x.id, Known: true}}, events...)
@@ -115,7 +116,8 @@ func (x *Executor) finalizeWith(
 		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return errors.Join(err, releaseErr)
 	}
-	r := x.call(parent, a, now, log, func(ctx context.Context) (outcome, error) {
+	start := x.codeStart(now, parent.Family.ProcessingExpiresAt, parent.Timeout, time.Now())
+	r := x.call(parent, a, start, log, func(ctx context.Context) (outcome, error) {
 		data, err := def.finalize(ctx, x.cfg.Codec, value{family: family})
 		return outcome{output: data}, err
 	})
@@ -125,8 +127,8 @@ func (x *Executor) finalizeWith(
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Known: true})
 		return err
-	case r.unbegun && parent.Family.Recoveries < x.cfg.MaxRecoveries:
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: unbegunDelay, Late: true})
+	case r.unbegun:
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: x.unbegunDelay(), Late: true, Known: true})
 		return err
 	case r.err != nil && r.err.undecoded && x.othersMayKnow(parent):
 		log.WarnContext(ctx, "the children's results do not decode here: left to an executor of another version of the program")

@@ -110,7 +110,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			if result.more && !x.waitsForRoom() {
 				continue
 			}
-			wait = x.cfg.Poll
+			wait = x.unhurried(x.cfg.Poll, 4)
 			if !result.more {
 				wait = r.wait(now, result.NextDue, seen, wait)
 			}
@@ -121,7 +121,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			return r.total, nil
 		default:
 			failures = 0
-			wait = r.wait(now, result.NextDue, seen, x.cfg.Poll) // something may come that is due earlier
+			wait = r.wait(now, result.NextDue, seen, x.unhurried(x.cfg.Poll, 4)) // something may come that is due earlier
 		}
 		if x.pause(ctx, r.loop, wait); ctx.Err() != nil {
 			return r.total, nil
@@ -224,7 +224,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				if idle = min(2*idle, max(loop.idlePoll(), e.cfg.Poll)); result.Done > 0 {
 					idle = e.cfg.Poll
 				}
-				x.pause(ctx, loop, idle)
+				x.pause(ctx, loop, x.unhurried(idle, 20))
 			}
 		})
 	}

@@ -22,8 +22,8 @@ func (x *Executor) StartIDs(ctx context.Context, ids []string) (Result, error) {
 }
 
 func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, error) {
-	now := Millis(time.Now())
-	left := x.left(now)
+	now, extra := Millis(time.Now()), x.extra()
+	left := x.left(now) - extra
 	if left < x.shortest || !x.begin() {
 		return Result{Unseen: true}, nil
 	}
@@ -41,14 +41,18 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	}
 	var result Result
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids, Shared: shared,
+		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway + extra, IDs: ids, Shared: shared,
 		RecoveredBelow: 1,
 	})
+	x.timed(ctx, now)
 	result.add(swept)
 	result.more = len(swept.Executions) == room
 	x.mu.Lock()
 	x.free += room - len(swept.Executions)
 	x.backlog = backlog || ids == nil && result.more
+	for _, e := range swept.Executions {
+		x.join(e.Recoveries) // none, where the store keeps to its contract
+	}
 	x.mu.Unlock()
 	result.Done += x.runApart(ctx, swept.Recovered)
 	for _, e := range swept.Executions {

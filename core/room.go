@@ -64,16 +64,16 @@ func (x *Executor) reserve(n int) int {
 	return n
 }
 
-// release gives back the room of an attempt that ended: to a child that waits for it, unless the executor takes no new
+// release gives back the room of an attempt that ended: to children that wait for it, unless the executor takes no new
 // work, else to what waits to run apart and to the loop that starts attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
 // end soon, when nothing is under way any more.
 func (x *Executor) release(ctx context.Context) {
-	if x.startPatient(context.WithoutCancel(ctx)) {
-		return
-	}
+	x.mu.Lock()
+	x.free++
+	x.mu.Unlock()
+	x.startPatients(context.WithoutCancel(ctx))
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.free++
 	x.makesRoom()
 	x.signalWhenIdle()
 }
@@ -93,9 +93,11 @@ func (x *Executor) feed() {
 	}
 }
 
-// room returns how many attempts may be started that were not recovered: as many as there are slots, and as may run beside
-// those that were. The caller holds x.mu.
-func (x *Executor) room() int { return min(x.slots(), x.places()) }
+// room returns how many attempts may be started that were not recovered: as many as there are slots, as the store keeps up
+// with, and as may run beside those that were recovered. The caller holds x.mu.
+func (x *Executor) room() int {
+	return max(0, min(x.slots(), x.places(), x.most()-(x.cfg.Concurrency-x.free)))
+}
 
 // slots returns how many slots there are: as many as are free, and as the payloads leave room for, if they are
 // of the usual size; one in any case when none is under way. The caller holds x.mu.
@@ -111,7 +113,7 @@ func (x *Executor) slots() int {
 
 // roomy reports whether there is room for as many attempts as a look at the queue is worth. The caller holds x.mu.
 func (x *Executor) roomy() bool {
-	most := min(x.cfg.Concurrency, int(float64(x.cfg.MaxPayload)/x.payloads.usual))
+	most := min(x.most(), int(float64(x.cfg.MaxPayload)/x.payloads.usual))
 	if beside := x.mostBeside(); beside < most {
 		most = beside + 1
 	}

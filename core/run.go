@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// unbegunDelay is the pause after an attempt whose time was over before its code began: the store is slow.
-const unbegunDelay = time.Second
-
 // finalWrites bounds the writes that follow an attempt.
 const finalWrites = 30 * time.Second
 
@@ -81,7 +78,7 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
 	payload.add(in.size())
-	r := x.call(e, a, e.StartedAt, log, func(ctx context.Context) (outcome, error) {
+	r := x.call(e, a, x.codeStart(e.StartedAt, e.ExpiresAt, e.Timeout, time.Now()), log, func(ctx context.Context) (outcome, error) {
 		if def.validate != nil {
 			if err := def.validate(x.cfg.Codec, in); err != nil {
 				return outcome{}, err
@@ -103,8 +100,8 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 	switch {
 	case errors.Is(r.cause, ErrCancelled):
 		return r, nil // the record is finished already
-	case r.unbegun && e.Recoveries < x.cfg.MaxRecoveries:
-		_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: unbegunDelay, Late: true})
+	case r.unbegun:
+		_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Delay: x.unbegunDelay(), Late: true})
 		return r, err
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
 		return r, x.giveBack(ctx, e, 0)
@@ -210,6 +207,7 @@ func (x *Executor) unknownTask(id string) *Failure {
 func (x *Executor) write(ctx context.Context, e *Execution, ev Event) (*Execution, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWrites)
 	defer cancel()
+	defer x.timed(ctx, time.Now())
 	after, unput, err := x.bear(ctx, e, ev)
 	if !unput {
 		after, err = x.follow.apply(ctx, e, ev)
@@ -226,7 +224,7 @@ type called struct {
 	err *userError // nil when the code returned without an error
 	// cause is why the context ended, if it did before the code returned.
 	cause error
-	// unbegun tells that the attempt's time was over before the code was called, by no fault of the code's.
+	// unbegun tells that too much of the attempt's time was over before the code was called, by no fault of the code's.
 	unbegun bool
 	// abandoned gets an element when code returns that was left to itself; nil when it has returned.
 	abandoned <-chan *userError
@@ -236,7 +234,7 @@ type called struct {
 func (e *Execution) deadline(start time.Time) (time.Time, error) {
 	end, finishBy := start.Add(e.Timeout), e.FinishBy
 	if finishBy.IsZero() && e.StartToFinish > 0 {
-		finishBy = start.Add(e.StartToFinish)
+		finishBy = e.StartedAt.Add(e.StartToFinish)
 	}
 	if !finishBy.IsZero() && finishBy.Before(end) {
 		return finishBy, ErrStartToFinish
@@ -259,6 +257,10 @@ func (x *Executor) call(e *Execution, a *attempt, start time.Time, log *slog.Log
 			cause: cause, unbegun: errors.Is(cause, ErrAttemptTimedOut),
 		}
 	}
+	if late := time.Since(start); late > lateness(e.Timeout) {
+		return called{err: &userError{text: fmt.Sprintf("%s of the attempt were over before its code began", late)}, unbegun: true}
+	}
+	x.begunInTime()
 	x.enter(1)
 	defer x.enter(-1)
 	var out outcome // the code's own until it has returned

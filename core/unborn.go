@@ -167,7 +167,7 @@ func (x *Executor) nearChecks(now time.Time) []*brood {
 // held by attempts whose code runs. When some of it is held by attempts that are being written, the store is slow, for
 // everybody, and putting the children early would not help. The caller holds x.mu.
 func (x *Executor) stuck() bool {
-	return x.taken == 0 && x.coding+x.abandoned >= x.cfg.Concurrency-x.free
+	return x.taken == 0 && x.coding+x.abandoned >= x.cfg.Concurrency-x.free && !x.slow()
 }
 
 // takeLate takes those children out that wait too long, and reports whether others go on waiting. When no
@@ -219,15 +219,15 @@ func (x *Executor) putLate(ctx context.Context, b *brood, children []*Execution)
 	}
 }
 
-// startPatient gives room that became free to the child that has waited longest for it. It reports false when none
-// waits.
-func (x *Executor) startPatient(ctx context.Context) bool {
+// startPatients gives the room that there is to the children that have waited longest for it.
+func (x *Executor) startPatients(ctx context.Context) {
 	for {
 		w, waits := x.nextPatient()
 		if !waits {
-			return false
+			return
 		}
 		if w.brood.abandoned() {
+			x.unreserve()
 			w.brood.settle(failsToExist, w.child.Parent.Index)
 			x.work.Done()
 			continue
@@ -239,19 +239,29 @@ func (x *Executor) startPatient(ctx context.Context) bool {
 					defer x.work.Done()
 					x.runUnborn(ctx, started, w.brood)
 				}()
-				return true
+				continue
 			}
 		}
+		x.unreserve()
 		go x.putLate(ctx, w.brood, []*Execution{w.child})
 	}
 }
 
+// unreserve gives back a slot that was not used.
+func (x *Executor) unreserve() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.free++
+}
+
+// nextPatient returns the child that has waited longest, and takes a slot for it.
 func (x *Executor) nextPatient() (w unbornChild, waits bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.patient) == 0 || x.draining(time.Now()) {
+	if len(x.patient) == 0 || x.room() == 0 {
 		return w, false
 	}
+	x.free--
 	w = x.patient[0]
 	x.patient[0] = unbornChild{}
 	x.patient = x.patient[1:]

@@ -1,0 +1,124 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// pace bounds how many attempts an executor has under way by how long the store takes: each of them has to write its end
+// within its lease, and what the store cannot finish by then would be done again, at its cost. It grows with each write
+// that is answered soon, and is halved when one takes too long. A store that keeps up never meets it.
+type pace struct {
+	limit   float64       // attempts under way; 0 until a write was answered
+	cut     time.Time     // when it was halved last
+	fastest time.Duration // the shortest answer of late
+	usual   time.Duration // what an answer takes: a mean in which the last ones weigh most
+	late    int           // attempts in a row whose code could not begin in time
+}
+
+// most returns the limit, which is at most the executor's slots. The caller holds x.mu, as of all below that say nothing
+// else.
+func (x *Executor) most() int {
+	if x.pace.limit == 0 {
+		return x.cfg.Concurrency
+	}
+	return max(1, min(x.cfg.Concurrency, int(x.pace.limit)))
+}
+
+// slow reports whether the store is what bounds the attempts under way.
+func (x *Executor) slow() bool { return x.most() < x.cfg.Concurrency }
+
+// timed notes how long the store took for a write or a claim that was asked for at the given time. It takes x.mu.
+func (x *Executor) timed(ctx context.Context, began time.Time) {
+	now := time.Now()
+	took := now.Sub(began)
+	x.mu.Lock()
+	p, limit := &x.pace, x.cfg.Leeway/2
+	if p.fastest == 0 || took < p.fastest {
+		p.fastest = took
+	}
+	p.fastest += (took - p.fastest) / 32
+	p.usual += (took - p.usual) / 8
+	before := x.most()
+	switch {
+	case p.limit == 0: // the store may serve one request after the other
+		p.limit = float64(x.cfg.Concurrency)
+		if took > 0 {
+			p.limit = max(1, min(p.limit, float64(x.cfg.Leeway)/float64(took)))
+		}
+	case took > limit && began.After(p.cut):
+		p.limit = max(1, min(p.limit, float64(x.cfg.Concurrency-x.free))/2)
+		p.cut = now
+	case took <= limit/8, took <= limit/2 && took <= 2*p.fastest:
+		p.limit++
+	case took <= limit/2:
+		p.limit += 1 / p.limit
+	}
+	p.limit = min(p.limit, float64(x.cfg.Concurrency))
+	more := x.most() > before
+	if more {
+		x.feed()
+	}
+	x.mu.Unlock()
+	if more {
+		x.startPatients(context.WithoutCancel(ctx))
+	}
+}
+
+// unhurried returns a pause before another look at a queue, which is so many times as long as an answer of the store takes
+// where that is longer: looking is not to take up a slow store. It takes x.mu.
+func (x *Executor) unhurried(pause time.Duration, times int) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return max(pause, min(time.Duration(times)*x.pace.usual, mostExtra))
+}
+
+const (
+	// quick is how long an answer may take that no lease is made longer for.
+	quick = 250 * time.Millisecond
+	// mostExtra bounds by how much a lease is longer, and a look at a queue is later, for a slow store.
+	mostExtra = time.Minute
+)
+
+// extra returns by how much longer a lease has to be because the store is slow: by what its claim, the reading of the input
+// and the write of its end will take. It takes x.mu.
+func (x *Executor) extra() time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.pace.usual < quick {
+		return 0
+	}
+	return Millis(time.Time{}.Add(min(3*x.pace.usual, mostExtra))).Sub(time.Time{})
+}
+
+// codeStart returns from when on an attempt's time counts: from its claim, unless its lease leaves more for it.
+func (x *Executor) codeStart(claimed, leaseEnd time.Time, timeout time.Duration, now time.Time) time.Time {
+	start := now
+	if last := leaseEnd.Add(-x.cfg.Leeway - timeout); last.Before(start) {
+		start = last
+	}
+	if start.Before(claimed) {
+		return claimed
+	}
+	return start
+}
+
+// lateness is how much of an attempt's time may be over before its code begins: it is to have nearly all of it.
+func lateness(timeout time.Duration) time.Duration { return max(time.Second, timeout/4) }
+
+// unbegunDelay returns how long what could not begin in time is left alone: longer each time in a row, and not what several
+// executors agree on. It takes x.mu.
+func (x *Executor) unbegunDelay() time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	d := min(time.Second<<min(x.pace.late, 10), 30*time.Second)
+	x.pace.late++
+	return d + time.Duration(random()*float64(d))
+}
+
+// begunInTime notes that an attempt's code began in time. It takes x.mu.
+func (x *Executor) begunInTime() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pace.late = 0
+}

@@ -1,0 +1,94 @@
+package core_test
+
+import (
+	"context"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
+)
+
+// slowed is a store whose requests a slowStore serves.
+type slowed struct {
+	core.Store
+	slow *slowStore
+}
+
+func (s slowed) Insert(ctx context.Context, executions []*core.Execution) []error {
+	s.slow.serve("Insert")
+	return s.Store.Insert(ctx, executions)
+}
+
+func (s slowed) Get(ctx context.Context, ids []string, filter core.Filter) ([]*core.Execution, error) {
+	s.slow.serve("Get")
+	return s.Store.Get(ctx, ids, filter)
+}
+
+func (s slowed) Load(ctx context.Context, payloads ...*core.Payload) error {
+	s.slow.serve("Load")
+	return s.Store.Load(ctx, payloads...)
+}
+
+func (s slowed) Update(ctx context.Context, updates []core.Update) []error {
+	s.slow.serve("Update")
+	return s.Store.Update(ctx, updates)
+}
+
+func (s slowed) UpdateAndInsertChildren(ctx context.Context, spawns []core.Spawn) []core.SpawnResult {
+	s.slow.serve("UpdateAndInsertChildren")
+	return s.Store.UpdateAndInsertChildren(ctx, spawns)
+}
+
+func (s slowed) ClaimReady(ctx context.Context, claim core.ReadyClaim) (core.Swept, error) {
+	s.slow.serve("ClaimReady")
+	return s.Store.ClaimReady(ctx, claim)
+}
+
+func (s slowed) ClaimChildrenFinished(ctx context.Context, claim core.Claim) (core.Swept, error) {
+	s.slow.serve("ClaimChildrenFinished")
+	return s.Store.ClaimChildrenFinished(ctx, claim)
+}
+
+func (s slowed) CountFinished(ctx context.Context, now time.Time, counts []core.Count) []core.CountResult {
+	s.slow.serve("CountFinished")
+	return s.Store.CountFinished(ctx, now, counts)
+}
+
+func (s slowed) MarkClosable(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("MarkClosable")
+	return s.Store.MarkClosable(ctx, sweep)
+}
+
+func (s slowed) ClaimClosable(ctx context.Context, claim core.Claim) (core.Swept, error) {
+	s.slow.serve("ClaimClosable")
+	return s.Store.ClaimClosable(ctx, claim)
+}
+
+func (s slowed) ExpireRunning(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("ExpireRunning")
+	return s.Store.ExpireRunning(ctx, sweep)
+}
+
+func (s slowed) ExpireSleeping(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("ExpireSleeping")
+	return s.Store.ExpireSleeping(ctx, sweep)
+}
+
+func (s slowed) ExpireChildrenFinished(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("ExpireChildrenFinished")
+	return s.Store.ExpireChildrenFinished(ctx, sweep)
+}
+
+func (s slowed) ExpireClosing(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("ExpireClosing")
+	return s.Store.ExpireClosing(ctx, sweep)
+}
+
+func (s slowed) ClaimCancelled(ctx context.Context, executorID string, now time.Time, limit int) ([]*core.Execution, error) {
+	s.slow.serve("ClaimCancelled")
+	return s.Store.ClaimCancelled(ctx, executorID, now, limit)
+}
+
+func (s slowed) ExpireCancelled(ctx context.Context, sweep core.Sweep) (core.Swept, error) {
+	s.slow.serve("ExpireCancelled")
+	return s.Store.ExpireCancelled(ctx, sweep)
+}
