@@ -23,7 +23,9 @@
 // per execution; an attempt whose executor dies is run again, so side effects should carry the execution's id.
 // Its state moves exactly once: a finished execution's status, output and failure never change, a child counts
 // once on its parent, and a parent goes past its children once. Attempts never exceed the retry policy, and
-// executors that die with an execution are counted apart from them, up to a limit.
+// executors that die with an execution are counted apart from them, up to a limit. What runs beside an execution that kills
+// its process is not failed for it: what was recovered runs apart (see company.go). A slow store makes executions late and
+// fails none (see pace.go).
 //
 // # Life of an execution
 //
@@ -131,7 +133,7 @@
 // # Leases
 //
 // An Executor is one invocation; its id is on every lease that it takes and on no other. The lease of an
-// attempt ends the task's timeout and the leeway, by which clocks may differ, after its start; and no attempt
+// attempt ends the task's timeout and the leeway, by which clocks may differ, after its start, later when the store is slow; and no attempt
 // is started that could outlive its executor. Code that goes on after its context ended is abandoned before the
 // lease ends. A write of an executor whose lease is over fails on the revision as soon as anybody has looked at
 // the execution since.

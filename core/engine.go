@@ -47,7 +47,8 @@ type Config struct {
 	FlushMargin time.Duration
 	// Leeway is how far the executors' clocks may be apart; every lease is longer by it. Default 5 s.
 	Leeway time.Duration
-	// MaxRecoveries is how many times an execution whose executor died is tried again. Default 5.
+	// MaxRecoveries is how many times in a row an execution whose executor died is tried again, with fewer and fewer beside
+	// it: 2 to the power of what is left of MaxRecoveries, and none at last. Default 5.
 	MaxRecoveries int
 	// UnknownTaskLimit is how long an execution waits for an executor that knows its task before it fails as
 	// not_found. Default 1 h.
