@@ -224,21 +224,13 @@ func MissingChildren(ctx context.Context, r Reader, parent *Execution) ([]int, e
 	return missing, nil
 }
 
-// load loads payloads, without a request where all of them came with their records.
-func load(ctx context.Context, r Reader, payloads ...*Payload) error {
-	if !slices.ContainsFunc(payloads, func(p *Payload) bool { return !p.Loaded() }) {
-		return nil
-	}
-	return r.Load(ctx, payloads...)
-}
-
 // readManifest reads the specs of a parent's children; a parent of none has no manifest.
 func readManifest(ctx context.Context, r Reader, parent *Execution) ([]Spec, error) {
 	manifest := parent.Family.Manifest
 	if manifest.IsZero() {
 		return nil, nil
 	}
-	if err := load(ctx, r, &manifest); err != nil {
+	if err := r.Load(ctx, &manifest); err != nil {
 		return nil, err
 	}
 	specs, err := DecodeManifest(manifest.Data)

@@ -116,8 +116,7 @@ func (x *Executor) finalizeWith(
 		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return errors.Join(err, releaseErr)
 	}
-	start := x.codeStart(now, parent.Family.ProcessingExpiresAt, parent.Timeout, time.Now())
-	r := x.call(parent, a, start, log, func(ctx context.Context) (outcome, error) {
+	r := x.call(parent, a, now, parent.Family.ProcessingExpiresAt, log, func(ctx context.Context) (outcome, error) {
 		data, err := def.finalize(ctx, x.cfg.Codec, value{family: family})
 		return outcome{output: data}, err
 	})

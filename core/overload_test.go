@@ -9,8 +9,8 @@ import (
 	"github.com/perdure-dev/perdure/core"
 )
 
-// slowStore serves its requests one after the other, in the order in which they come.
-type slowStore struct {
+// busyStore serves its requests one after the other, in the order in which they come.
+type busyStore struct {
 	each  time.Duration
 	alone bool                      // each record of a request is served alone, and not all together
 	stall func(n int) time.Duration // how much longer the n-th request takes; nil for no longer
@@ -22,7 +22,7 @@ type slowStore struct {
 }
 
 // serve waits until a request for so many records that comes now is served.
-func (s *slowStore) serve(op string, records int) {
+func (s *busyStore) serve(op string, records int) {
 	s.mu.Lock()
 	if now := time.Now(); s.free.Before(now) {
 		s.free = now
@@ -46,7 +46,7 @@ func (s *slowStore) serve(op string, records int) {
 
 // overloaded runs work on a slow store with several engines, and fails the test when an execution does not complete, or the
 // last of them later than within.
-func overloaded(t *testing.T, store *slowStore, engines int, work string, n int, each, within time.Duration) {
+func overloaded(t *testing.T, store *busyStore, engines int, work string, n int, each, within time.Duration) {
 	t.Helper()
 	child := core.NewTask("child", func(ctx context.Context, in int) (int, error) {
 		select {
@@ -148,7 +148,7 @@ func TestOverload_MakesExecutionsLateAndFailsNone(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			overloaded(t, &slowStore{each: c.each, alone: c.alone}, c.engines, c.work, c.n, c.code, c.within)
+			overloaded(t, &busyStore{each: c.each, alone: c.alone}, c.engines, c.work, c.n, c.code, c.within)
 		})
 	}
 }
@@ -164,7 +164,7 @@ func TestOverload_OfAStoreThatStallsForAWhileFailsNone(t *testing.T) {
 				}
 				return 0
 			}
-			overloaded(t, &slowStore{each: 10 * time.Millisecond, stall: stall}, 2, work, 100, 100*time.Millisecond, 10*time.Minute)
+			overloaded(t, &busyStore{each: 10 * time.Millisecond, stall: stall}, 2, work, 100, 100*time.Millisecond, 10*time.Minute)
 		})
 	}
 }

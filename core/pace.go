@@ -9,12 +9,18 @@ import (
 // within its lease, and what the store cannot finish by then would be done again, at its cost. It grows with each write
 // that is answered soon, and is halved when one takes too long. A store that keeps up never meets it.
 type pace struct {
-	limit   float64       // attempts under way; 0 until a write was answered
-	cut     time.Time     // when it was halved last
-	fastest time.Duration // the shortest answer of late
-	usual   time.Duration // what an answer takes: a mean in which the last ones weigh most
-	late    int           // attempts in a row whose code could not begin in time
+	limit    float64       // attempts under way; 0 until the store has answered
+	answered time.Time     // when it answered last
+	cut      time.Time     // when it was halved last
+	fastest  time.Duration // the shortest answer of late
+	usual    time.Duration // what an answer takes: a mean in which the last ones weigh most
+	look     time.Duration // usual, of looks at the queue that found nothing
+	lag      time.Duration // the longest of late between a claim and the beginning of its code
+	late     int           // attempts in a row whose code could not begin in time
 }
+
+// firstLimit is the least that the first answer, which may have set up a connection, makes of the limit.
+const firstLimit = 4
 
 // most returns the limit, which is at most the executor's slots. The caller holds x.mu, as of all below that say nothing
 // else.
@@ -22,7 +28,8 @@ func (x *Executor) most() int {
 	if x.pace.limit == 0 {
 		return x.cfg.Concurrency
 	}
-	return max(1, min(x.cfg.Concurrency, int(x.pace.limit)))
+	unasked := int(time.Since(x.pace.answered).Seconds()) // what was learned while long code runs is soon out of date
+	return max(1, min(x.cfg.Concurrency, int(x.pace.limit)+unasked))
 }
 
 // slow reports whether the store is what bounds the attempts under way.
@@ -40,11 +47,12 @@ func (x *Executor) timed(ctx context.Context, began time.Time) {
 	p.fastest += (took - p.fastest) / 32
 	p.usual += (took - p.usual) / 8
 	before := x.most()
+	p.answered = now
 	switch {
 	case p.limit == 0: // the store may serve one request after the other
 		p.limit = float64(x.cfg.Concurrency)
 		if took > 0 {
-			p.limit = max(1, min(p.limit, float64(x.cfg.Leeway)/float64(took)))
+			p.limit = min(p.limit, max(firstLimit, float64(x.cfg.Leeway)/float64(took)))
 		}
 	case took > limit && began.After(p.cut):
 		p.limit = max(1, min(p.limit, float64(x.cfg.Concurrency-x.free))/2)
@@ -70,11 +78,18 @@ func (x *Executor) timed(ctx context.Context, began time.Time) {
 func (x *Executor) unhurried(pause time.Duration, times int) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return max(pause, min(time.Duration(times)*x.pace.usual, mostExtra))
+	return max(pause, min(time.Duration(times)*x.pace.look, mostExtra))
+}
+
+// looked notes how long a look at the queue took that found nothing. It takes x.mu.
+func (x *Executor) looked(took time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pace.look += (took - x.pace.look) / 4
 }
 
 const (
-	// quick is how long an answer may take that no lease is made longer for.
+	// quick is how long an answer may take, and code may wait for its input, that no lease is made longer for.
 	quick = 250 * time.Millisecond
 	// mostExtra bounds by how much a lease is longer, and a look at a queue is later, for a slow store.
 	mostExtra = time.Minute
@@ -85,17 +100,19 @@ const (
 func (x *Executor) extra() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.pace.usual < quick {
+	slow := max(x.pace.usual, x.pace.lag)
+	if slow < quick {
 		return 0
 	}
-	return Millis(time.Time{}.Add(min(3*x.pace.usual, mostExtra))).Sub(time.Time{})
+	return min(3*slow, mostExtra).Truncate(time.Millisecond)
 }
 
-// codeStart returns from when on an attempt's time counts: from its claim, unless its lease leaves more for it.
+// codeStart returns from when on an attempt's time counts: from its claim, unless its lease, and what is left of the
+// executor's life, have more for it.
 func (x *Executor) codeStart(claimed, leaseEnd time.Time, timeout time.Duration, now time.Time) time.Time {
-	start := now
-	if last := leaseEnd.Add(-x.cfg.Leeway - timeout); last.Before(start) {
-		start = last
+	start := earlier(now, leaseEnd.Add(-x.cfg.Leeway-timeout))
+	if !x.deadline.IsZero() {
+		start = earlier(start, x.deadline.Add(-timeout))
 	}
 	if start.Before(claimed) {
 		return claimed
@@ -103,22 +120,26 @@ func (x *Executor) codeStart(claimed, leaseEnd time.Time, timeout time.Duration,
 	return start
 }
 
-// lateness is how much of an attempt's time may be over before its code begins: it is to have nearly all of it.
-func lateness(timeout time.Duration) time.Duration { return max(time.Second, timeout/4) }
-
 // unbegunDelay returns how long what could not begin in time is left alone: longer each time in a row, and not what several
 // executors agree on. It takes x.mu.
 func (x *Executor) unbegunDelay() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	d := min(time.Second<<min(x.pace.late, 10), 30*time.Second)
-	x.pace.late++
+	d := min(time.Second<<min(max(0, x.pace.late-1), 10), 30*time.Second)
 	return d + time.Duration(random()*float64(d))
 }
 
-// begunInTime notes that an attempt's code began in time. It takes x.mu.
-func (x *Executor) begunInTime() {
+// beginsLate notes how long after its claim an attempt's code could begin, and reports whether that is too late: it is to
+// have nearly all of its time, which counts from start. It takes x.mu.
+func (x *Executor) beginsLate(claimed, start time.Time, timeout time.Duration) bool {
+	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.pace.lag = max(now.Sub(claimed), x.pace.lag-x.pace.lag/16)
+	if now.Sub(start) > max(time.Second, timeout/4) {
+		x.pace.late++
+		return true
+	}
 	x.pace.late = 0
+	return false
 }

@@ -23,7 +23,7 @@ func (x *Executor) StartIDs(ctx context.Context, ids []string) (Result, error) {
 
 func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, error) {
 	now, extra := Millis(time.Now()), x.extra()
-	left := x.left(now) - extra
+	left := x.left(now)
 	if left < x.shortest || !x.begin() {
 		return Result{Unseen: true}, nil
 	}
@@ -40,11 +40,15 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 		ids = ids[:room]
 	}
 	var result Result
+	began := time.Now()
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
 		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway + extra, IDs: ids, Shared: shared,
 		RecoveredBelow: 1,
 	})
-	x.timed(ctx, now)
+	x.timed(ctx, began)
+	if len(swept.Executions) == 0 {
+		x.looked(time.Since(began))
+	}
 	result.add(swept)
 	result.more = len(swept.Executions) == room
 	x.mu.Lock()

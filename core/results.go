@@ -74,7 +74,7 @@ func (r *results) input(ctx context.Context, e *Execution) (value, error) {
 }
 
 func (r *results) load(ctx context.Context, p Payload) (value, error) {
-	if err := load(ctx, r.store, &p); err != nil {
+	if err := r.store.Load(ctx, &p); err != nil {
 		return value{}, err
 	}
 	return value{data: p.Data}, nil
@@ -125,7 +125,7 @@ func (r *results) family(ctx context.Context, parent *Execution) (*familyValue, 
 			payloads = append(payloads, &origin.Output)
 		}
 	}
-	if err := load(ctx, r.store, payloads...); err != nil {
+	if err := r.store.Load(ctx, payloads...); err != nil {
 		return nil, err
 	}
 	v := &familyValue{output: output.Data, children: make([]ChildResult, len(children))}

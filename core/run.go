@@ -78,7 +78,7 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
 	payload.add(in.size())
-	r := x.call(e, a, x.codeStart(e.StartedAt, e.ExpiresAt, e.Timeout, time.Now()), log, func(ctx context.Context) (outcome, error) {
+	r := x.call(e, a, e.StartedAt, e.ExpiresAt, log, func(ctx context.Context) (outcome, error) {
 		if def.validate != nil {
 			if err := def.validate(x.cfg.Codec, in); err != nil {
 				return outcome{}, err
@@ -245,11 +245,15 @@ func (e *Execution) deadline(start time.Time) (time.Time, error) {
 // call calls user code with a context that ends at the execution's deadline, when it is cancelled, or with the
 // executor. Code that goes on for half the leeway after the end of its context is abandoned: the engine goes on
 // without it, before another executor may.
-func (x *Executor) call(e *Execution, a *attempt, start time.Time, log *slog.Logger, code func(context.Context) (outcome, error)) called {
+func (x *Executor) call(
+	e *Execution, a *attempt, claimed, leaseEnd time.Time, log *slog.Logger, code func(context.Context) (outcome, error),
+) called {
 	defer x.unregister(a)
+	start := x.codeStart(claimed, leaseEnd, e.Timeout, time.Now())
 	deadline, cause := e.deadline(start)
 	ctx, stop := context.WithDeadlineCause(withInfo(a.ctx, e, deadline, log, x.closing), deadline, cause)
 	defer stop()
+	late := x.beginsLate(claimed, start, e.Timeout)
 	if cause := context.Cause(ctx); cause != nil {
 		// It was cancelled, or what came before the code took all its time: another executor may be running it by now.
 		return called{
@@ -257,10 +261,9 @@ func (x *Executor) call(e *Execution, a *attempt, start time.Time, log *slog.Log
 			cause: cause, unbegun: errors.Is(cause, ErrAttemptTimedOut),
 		}
 	}
-	if late := time.Since(start); late > lateness(e.Timeout) {
-		return called{err: &userError{text: fmt.Sprintf("%s of the attempt were over before its code began", late)}, unbegun: true}
+	if late {
+		return called{err: &userError{text: "too much of its time was over before its code began"}, unbegun: true}
 	}
-	x.begunInTime()
 	x.enter(1)
 	defer x.enter(-1)
 	var out outcome // the code's own until it has returned

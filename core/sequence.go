@@ -175,10 +175,13 @@ func (x *Executor) forgetStep(step *Execution) {
 // inputOf returns what an execution is given.
 func (x *Executor) inputOf(ctx context.Context, e *Execution) (value, error) {
 	x.mu.Lock()
-	s := x.steps[e.ID]
+	s, unborn := x.steps[e.ID], x.unborn[e.ID] != nil
 	x.mu.Unlock()
-	if s != nil && s.in != nil {
+	switch {
+	case s != nil && s.in != nil:
 		return *s.in, nil
+	case unborn && e.Input.Data != nil:
+		return value{data: e.Input.Data}, nil // it came with its parent's commitment
 	}
 	return x.results.input(ctx, e)
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/perdure-dev/perdure/core"
 )
 
-// slowed is a store whose requests a slowStore serves.
+// slowed is a store whose requests a busyStore serves.
 type slowed struct {
 	core.Store
-	slow *slowStore
+	slow *busyStore
 }
 
 func (s slowed) Insert(ctx context.Context, executions []*core.Execution) []error {

@@ -254,7 +254,7 @@ func (x *Executor) startable(e *Execution, now time.Time) bool {
 
 // begun returns a new execution as running here, under a lease; nil when that is not allowed.
 func (x *Executor) begun(e *Execution, now time.Time) *Execution {
-	started, err := Transition(e, StartAttempt{ExecutorID: x.id, Left: x.left(now), Leeway: x.cfg.Leeway}, now)
+	started, err := Transition(e, StartAttempt{ExecutorID: x.id, Left: x.left(now), Leeway: x.cfg.Leeway + x.extra()}, now)
 	if err != nil {
 		return nil
 	}
