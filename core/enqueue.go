@@ -54,12 +54,19 @@ func (t *Task[In, Out]) Prepare(c *Client, in In, opts EnqueueOptions) (*Executi
 }
 
 // EnqueueRaw makes a new execution of the registered task with the given id and an input that is encoded
-// already. Besides Enqueue's errors there are ErrUnknownTask, and ErrInvalid for an input that does not decode.
+// already. Besides Enqueue's errors there are ErrUnknownTask, and ErrInvalid for an input that does not decode. A nil input
+// is none, and not null: only a task whose input is a struct{} takes it.
 func (c *Client) EnqueueRaw(ctx context.Context, taskID string, input []byte, opts EnqueueOptions) (string, error) {
 	def, ok := c.opts.Registry.lookup(taskID)
 	if !ok {
 		return "", fmt.Errorf("enqueue: %w %q: register it, or check its spelling; registered are %q",
 			ErrUnknownTask, taskID, c.taskIDs())
+	}
+	if input == nil {
+		var err error
+		if input, err = def.noInput(c.opts.Codec); err != nil {
+			return "", fmt.Errorf("enqueue: %w input of task %s: %w", ErrInvalid, taskID, err)
+		}
 	}
 	if err := c.opts.Limits.checkPayload("the input of task "+taskID, input); err != nil {
 		return "", fmt.Errorf("enqueue: %w", err)

@@ -85,19 +85,61 @@ func (r *Registry) encodeBy(c *Codec) {
 
 // TaskInfo is what others may want to know of a registered task.
 type TaskInfo struct {
-	ID string
+	ID   string
+	Kind TaskKind
 	// Timeout is that of an attempt, or of the sleep of a sleeping task.
 	Timeout time.Duration
 	// Sleeping tells a sleeping task, which makes no attempts.
 	Sleeping bool
+	// MaxAttempts is how often an execution is attempted in all; 0 for a task without code of its own, which is sequential,
+	// looping or sleeping.
+	MaxAttempts int
+	// Delay, ScheduleToStart and StartToFinish are those of TaskOptions; 0 for none.
+	Delay, ScheduleToStart, StartToFinish time.Duration
+}
+
+// TaskKind is what an execution of a task does: see the package's documentation.
+type TaskKind string
+
+// The kinds of tasks.
+const (
+	KindTask       TaskKind = "task"       // of NewTask
+	KindParent     TaskKind = "parent"     // of NewParentTask, with a finalize or without
+	KindSequential TaskKind = "sequential" // of NewSequentialTask
+	KindLooping    TaskKind = "looping"    // of NewLoopingTask
+	KindSleeping   TaskKind = "sleeping"   // of NewSleepingTask
+)
+
+func (d *definition) kind() TaskKind {
+	switch {
+	case d.sleepKey != nil:
+		return KindSleeping
+	case d.sequence != nil && d.sequence.loop != nil:
+		return KindLooping
+	case d.sequence != nil:
+		return KindSequential
+	case d.parent:
+		return KindParent
+	}
+	return KindTask
+}
+
+func (d *definition) info() TaskInfo {
+	t := TaskInfo{
+		ID: d.id, Kind: d.kind(), Timeout: d.opts.Timeout, Sleeping: d.sleepKey != nil,
+		Delay: d.opts.Delay, ScheduleToStart: d.opts.ScheduleToStart, StartToFinish: d.opts.StartToFinish,
+	}
+	if d.run != nil {
+		t.MaxAttempts = max(1, d.opts.Retry.MaxAttempts)
+	}
+	return t
 }
 
 // Tasks returns the registered tasks, sorted by their ids.
 func (r *Registry) Tasks() []TaskInfo {
 	tasks := make([]TaskInfo, 0, len(r.tasks))
 	for _, id := range r.IDs() {
-		def := r.tasks[id]
-		tasks = append(tasks, TaskInfo{ID: id, Timeout: def.opts.Timeout, Sleeping: def.sleepKey != nil})
+		tasks = append(tasks, r.tasks[id].info())
 	}
 	return tasks
 }

@@ -133,7 +133,8 @@ func wake[Out any](ctx context.Context, c *Client, t *Task[string, Out], key str
 }
 
 // WakeupRaw is Wakeup by the id of a registered task, with an output that is encoded already, or, when failure is
-// not empty, with the text of an error. It returns the execution's id.
+// not empty, with the text of an error. It returns the execution's id. A nil output is none, and not null: the error
+// matches ErrInvalid unless there is either an output or a failure.
 func (c *Client) WakeupRaw(ctx context.Context, taskID, key string, output []byte, failure string) (string, error) {
 	def, ok := c.opts.Registry.lookup(taskID)
 	switch {
@@ -143,6 +144,8 @@ func (c *Client) WakeupRaw(ctx context.Context, taskID, key string, output []byt
 		return "", invalidf("task %q: it is no sleeping task, so nothing can wake it", taskID)
 	case !utf8.ValidString(failure):
 		return "", fmt.Errorf("wake up task %s: %w", taskID, checkText("failure", failure))
+	case (output == nil) == (failure == ""):
+		return "", invalidf("wake-up of task %q: it must have an output or a failure, one of them", taskID)
 	case failure != "":
 		return c.wake(ctx, def, key, Wake{Failure: newFailure(CodeFailed, failure, "")})
 	}

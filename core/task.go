@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,8 @@ type definition struct {
 	decodes func(c Codec, in value) error
 	// decodesOutput returns what is wrong with an encoded output; nil but for a sleeping task.
 	decodesOutput func(c Codec, out value) error
+	// inputless tells that the input is a struct{}, of which there is only one.
+	inputless bool
 	// validate is the user's check of a decoded input; nil when there is none.
 	validate func(c Codec, in value) error
 }
@@ -83,6 +86,14 @@ func (d *definition) check(c Codec, v value) error {
 		return d.validate(c, v)
 	}
 	return d.decodes(c, v)
+}
+
+// noInput returns what stands for the input that a caller left out. What is left out is not null.
+func (d *definition) noInput(c Codec) ([]byte, error) {
+	if !d.inputless {
+		return nil, errors.New("the input is missing: give one, null where that is meant")
+	}
+	return c.Encode(struct{}{})
 }
 
 // Validate makes the task refuse inputs for which check returns an error: at enqueue, where the error matches
@@ -194,7 +205,8 @@ func newDefinition[In any](id string, opts TaskOptions) *definition {
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultTimeout
 	}
-	return &definition{id: id, opts: opts, decodes: func(c Codec, v value) error {
+	_, inputless := any(*new(In)).(struct{})
+	return &definition{id: id, opts: opts, inputless: inputless, decodes: func(c Codec, v value) error {
 		_, err := decodeValue[In](c, v)
 		return err
 	}}

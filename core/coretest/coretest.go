@@ -42,6 +42,9 @@ import (
 
 // Options are the options of a World; the zero value works.
 type Options struct {
+	// Registry is used in place of one of the tasks: with the program's own, a test finds what it does not name. Default:
+	// one of the tasks.
+	Registry *core.Registry
 	// Config is the executors'. Store and Registry are the world's own; Logger is the test's output by default.
 	Config core.Config
 	// Client is the client's. Registry is the world's own.
@@ -100,9 +103,12 @@ func RunWith(t *testing.T, tasks []core.Definition, opts Options, test func(w *W
 
 func newWorld(t *testing.T, tasks []core.Definition, opts Options) *World {
 	t.Helper()
-	registry, err := core.NewRegistry(tasks...)
-	if err != nil {
-		t.Fatal(err)
+	registry := opts.Registry
+	if registry == nil {
+		var err error
+		if registry, err = core.NewRegistry(tasks...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if opts.Patience == 0 {
 		opts.Patience = 400 * 24 * time.Hour
@@ -115,10 +121,11 @@ func newWorld(t *testing.T, tasks []core.Definition, opts Options) *World {
 	}
 	w := &World{T: t, opts: opts, registry: registry, memory: memstore.New(opts.Store)}
 	opts.Client.Registry = registry
-	w.client, err = core.NewClient(telling{w.memory, &w.changes}, opts.Client)
+	client, err := core.NewClient(telling{w.memory, &w.changes}, opts.Client)
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.client = client
 	return w
 }
 

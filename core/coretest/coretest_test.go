@@ -291,3 +291,18 @@ func TestWhatIsWrongFailsTheTestAndIsSaid(t *testing.T) {
 		})
 	}
 }
+
+// The tests had lists of tasks of their own, and what the program's registry does not name was found when it ran.
+func TestATaskThatTheProgramDoesNotRegisterIsFound(t *testing.T) {
+	t.Parallel()
+	registry, err := core.NewRegistry(order, payment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	coretest.RunWith(t, nil, coretest.Options{Registry: registry}, func(w *coretest.World) {
+		failed := coretest.WaitError(w, coretest.Enqueue(w, order, []string{"lamp"}))
+		if !strings.Contains(failed.Error(), `unknown task "reserve": it is not registered`) {
+			w.Error(failed)
+		}
+	})
+}

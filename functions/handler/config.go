@@ -33,6 +33,9 @@ type Config struct {
 	MemoryMB      int           // AWS_LAMBDA_FUNCTION_MEMORY_SIZE, which Lambda sets; 0 elsewhere
 	Metrics       bool          // PERDURE_METRICS, yes or no: whether metrics are written, see package metrics; default no
 	LogLevel      slog.Level    // PERDURE_LOG_LEVEL: DEBUG, INFO, WARN or ERROR; default INFO
+	// PrintFailures is PERDURE_PRINT_FAILURES, yes or no: whether why attempts fail is written to standard error, with texts
+	// and stacks, which are payloads. perdure run sets it; default no.
+	PrintFailures bool
 }
 
 // ReadConfig reads the configuration through a look-up such as os.Getenv. The error joins all that is wrong and
@@ -61,7 +64,7 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		Leeway:        time.Duration(number("PERDURE_LEEWAY", 5, 1, 300)) * time.Second,
 		MemoryMB:      number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 10_240),
 	}
-	for name, value := range map[string]*bool{"PERDURE_LIST": &c.List, "PERDURE_METRICS": &c.Metrics} {
+	for name, value := range map[string]*bool{"PERDURE_LIST": &c.List, "PERDURE_METRICS": &c.Metrics, "PERDURE_PRINT_FAILURES": &c.PrintFailures} {
 		switch text := getenv(name); text {
 		case "yes":
 			*value = true
@@ -105,7 +108,8 @@ type App struct {
 	Store   core.Store
 	Logger  *slog.Logger
 
-	metrics *metrics.Gatherer // nil when no metrics are written
+	metrics  *metrics.Gatherer // nil when no metrics are written
+	failures core.Observer     // of Config.PrintFailures
 }
 
 // NewApp reads the environment and opens the store. It makes no request.
@@ -120,6 +124,9 @@ func NewApp(ctx context.Context) (*App, error) {
 	}
 	log := newLogger(config.LogLevel)
 	app := &App{Config: config, Logger: log}
+	if config.PrintFailures {
+		app.failures = printFailures(os.Stderr)
+	}
 	var usage func(dynamostore.Usage)
 	if config.Metrics {
 		app.metrics = newMetrics(config)

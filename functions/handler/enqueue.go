@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -21,7 +22,12 @@ import (
 type Request struct {
 	Action string `json:"action"` // enqueue, get, tree, list, cancel, wakeup, redrive or tasks
 
-	// For enqueue, Task also for list and wakeup.
+	// Table is the table that the caller means, its name or ARN: a function of another one refuses the request. Default:
+	// whichever the function's is.
+	Table string `json:"table,omitempty"`
+
+	// For enqueue, Task also for list and wakeup. An Input that is missing is not null: only a task whose input is a
+	// struct{} takes it.
 	Task              string          `json:"task,omitempty"`
 	Input             json.RawMessage `json:"input,omitempty"`
 	DelayMS           int64           `json:"delay_ms,omitempty"`
@@ -33,7 +39,7 @@ type Request struct {
 
 	// Key is for wakeup the sleeper's; for enqueue it makes enqueueing idempotent, in place of ExecutionID.
 	Key string `json:"key,omitempty"`
-	// Output and Failure are for wakeup: one of them.
+	// Output and Failure are for wakeup: one of them. A null is an output.
 	Output  json.RawMessage `json:"output,omitempty"`
 	Failure string          `json:"failure,omitempty"`
 
@@ -89,18 +95,25 @@ type Response struct {
 	Executions []Response `json:"executions,omitzero"`
 	Next       string     `json:"next,omitempty"`
 
-	// For tasks: those that the function knows, sorted by their ids.
+	// For tasks: those that the function knows, sorted by their ids, and its table.
 	Tasks []Task `json:"tasks,omitempty"`
+	Table string `json:"table,omitempty"`
 
 	Error *Error `json:"error,omitempty"`
 }
 
 // Task is a registered task.
 type Task struct {
-	Task string `json:"task"`
+	Task string        `json:"task"`
+	Kind core.TaskKind `json:"kind"`
 	// TimeoutMS is that of an attempt, or of the sleep of a sleeping task.
 	TimeoutMS int64 `json:"timeout_ms"`
 	Sleeping  bool  `json:"sleeping,omitempty"`
+	// MaxAttempts is none for a task without code of its own: a sequential, looping or sleeping one.
+	MaxAttempts       int   `json:"max_attempts,omitempty"`
+	DelayMS           int64 `json:"delay_ms,omitempty"`
+	ScheduleToStartMS int64 `json:"schedule_to_start_ms,omitempty"`
+	StartToFinishMS   int64 `json:"start_to_finish_ms,omitempty"`
 }
 
 // Failure is why an execution or its last attempt did not succeed.
@@ -119,6 +132,7 @@ type Error struct {
 // error type: nothing was written, or, as the message then says, perhaps all was; sending it again is right.
 const (
 	CodeBadRequest    = "bad_request"    // not JSON, an unknown field or action, an option out of range
+	CodeWrongTable    = "wrong_table"    // the request means another table than the function's
 	CodeUnknownTask   = "unknown_task"   // no task with that id is registered
 	CodeTooLarge      = "too_large"      // the input is over its limit
 	CodeAlreadyExists = "already_exists" // the chosen execution id is taken
@@ -175,7 +189,7 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 		if err != nil {
 			return Response{}, err
 		}
-		response, err := answer(ctx, client, event)
+		response, err := answer(ctx, client, a.Config.Table, event)
 		if err == nil {
 			return response, nil
 		}
@@ -192,6 +206,7 @@ func errorCode(err error) string {
 		code     string
 	}{
 		{core.ErrUnknownOutcome, CodeUnavailable},
+		{errWrongTable, CodeWrongTable},
 		{core.ErrUnknownTask, CodeUnknownTask},
 		{core.ErrTooLarge, CodeTooLarge},
 		{core.ErrInvalid, CodeBadRequest}, // before all that an id may be as well that cannot be
@@ -208,7 +223,18 @@ func errorCode(err error) string {
 	return CodeUnavailable
 }
 
-func answer(ctx context.Context, client *core.Client, event json.RawMessage) (Response, error) {
+// errWrongTable means that a request is for the function of another table.
+var errWrongTable = errors.New("wrong table")
+
+// sameTable reports whether two names or ARNs of tables may be the same one's.
+func sameTable(a, b string) bool {
+	if a == b || strings.HasPrefix(a, "arn:") && strings.HasPrefix(b, "arn:") {
+		return a == b
+	}
+	return a[strings.LastIndexByte(a, '/')+1:] == b[strings.LastIndexByte(b, '/')+1:]
+}
+
+func answer(ctx context.Context, client *core.Client, table string, event json.RawMessage) (Response, error) {
 	if err := checkBounds(event); err != nil {
 		return Response{}, err
 	}
@@ -228,12 +254,18 @@ func answer(ctx context.Context, client *core.Client, event json.RawMessage) (Re
 	switch {
 	case !known:
 		return Response{}, fmt.Errorf("%w request: action is %q, must be one of %q", core.ErrInvalid, r.Action, slices.Sorted(maps.Keys(actions)))
+	case r.Table != "" && table != "" && !sameTable(r.Table, table):
+		return Response{}, fmt.Errorf("%w: the request is for table %s, and this function's is %s: nothing was done", errWrongTable, r.Table, table)
 	case len(r.ExecutionID) > maxID:
 		return Response{}, fmt.Errorf("%w request: execution_id has %d bytes, must have at most %d", core.ErrInvalid, len(r.ExecutionID), maxID)
 	case action.needsID && r.ExecutionID == "":
 		return Response{}, fmt.Errorf("%w request: execution_id is missing, %s needs it", core.ErrInvalid, r.Action)
 	}
-	return action.do(ctx, client, r)
+	response, err := action.do(ctx, client, r)
+	if r.Action == "tasks" {
+		response.Table = table
+	}
+	return response, err
 }
 
 var actions = map[string]struct {
@@ -266,7 +298,10 @@ func wakeup(ctx context.Context, client *core.Client, r Request) (Response, erro
 func listTasks(_ context.Context, client *core.Client, _ Request) (Response, error) {
 	var r Response
 	for _, t := range client.Tasks() {
-		r.Tasks = append(r.Tasks, Task{Task: t.ID, TimeoutMS: t.Timeout.Milliseconds(), Sleeping: t.Sleeping})
+		r.Tasks = append(r.Tasks, Task{
+			Task: t.ID, Kind: t.Kind, TimeoutMS: t.Timeout.Milliseconds(), Sleeping: t.Sleeping, MaxAttempts: t.MaxAttempts,
+			DelayMS: t.Delay.Milliseconds(), ScheduleToStartMS: t.ScheduleToStart.Milliseconds(), StartToFinishMS: t.StartToFinish.Milliseconds(),
+		})
 	}
 	return r, nil
 }
@@ -300,9 +335,6 @@ func describeTree(n *core.Node) Response {
 }
 
 func enqueue(ctx context.Context, client *core.Client, r Request) (Response, error) {
-	if r.Input == nil {
-		r.Input = json.RawMessage("null")
-	}
 	opts := core.EnqueueOptions{
 		ID: r.ExecutionID, Key: r.Key, StartAt: r.StartAt, Delay: milliseconds(r.DelayMS), Timeout: milliseconds(r.TimeoutMS),
 		ScheduleToStart: milliseconds(r.ScheduleToStartMS), StartToFinish: milliseconds(r.StartToFinishMS),

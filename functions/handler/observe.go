@@ -22,9 +22,9 @@ func newMetrics(config Config) *metrics.Gatherer {
 // observer returns the observer of an engine or a client.
 func (a *App) observer() core.Observer {
 	if a.metrics == nil {
-		return a.Options.Observer
+		return core.Observers(a.failures, a.Options.Observer)
 	}
-	return core.Observers(a.metrics.Observer(), a.Options.Observer)
+	return core.Observers(a.metrics.Observer(), a.failures, a.Options.Observer)
 }
 
 // observing makes what is observed in an invocation be written from time to time. The invocation calls end before it
