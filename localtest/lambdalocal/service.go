@@ -71,6 +71,10 @@ type Options struct {
 	// the Log gets what a process writes in that phase when the phase is over, and not at all when it failed. Default: none.
 	Started func(Start)
 
+	// Failed is called after each invocation that ended in an error once its environment had started, by several goroutines at
+	// once. What fails because the service ends is not told. Default: none.
+	Failed func(Failed)
+
 	// NoFreeze leaves environments running between invocations. Default: they are frozen, except
 	// on Windows, which cannot.
 	NoFreeze bool
@@ -312,6 +316,7 @@ func (s *Service) run(f *function, e *environment, inv *invocation) {
 			break
 		}
 		if end = e.invoke(inv); !end.lost {
+			s.failed(f, end)
 			break
 		}
 		// The environment had died while it was idle, and the function has not seen the event.
@@ -362,6 +367,7 @@ func (s *Service) runCold(f *function, inv *invocation) outcome {
 	}
 	initDuration := time.Since(begun)
 	invoked := e.invoke(inv)
+	s.failed(f, invoked)
 	invoked.InitDuration = initDuration
 	return invoked
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 )
 
 // heldLines is how many lines of a process that starts are held back from the log.
@@ -58,7 +59,7 @@ func (s *Service) started(f *function, e *environment, end *outcome) {
 	}
 	start := Start{Function: f.Name}
 	if end != nil {
-		start.Err = initError(end.Payload)
+		start.Err = payloadError(end.Payload)
 		if e != nil {
 			e.mu.Lock()
 			start.Lines = e.held
@@ -68,8 +69,32 @@ func (s *Service) started(f *function, e *environment, end *outcome) {
 	s.opts.Started(start)
 }
 
-// initError returns the error that a payload describes, without what differs from one invocation to the next.
-func initError(payload []byte) error {
+// Failed is an invocation that ended in an error.
+type Failed struct {
+	Function string
+	// Err is what the function answered, or how its process ended: in an exit status or a signal, or by taking too long.
+	Err error
+	// Ended tells that the process ended with the invocation, and whatever else ran in it.
+	Ended bool
+	// Duration is how long the invocation took.
+	Duration time.Duration
+}
+
+// failed tells Options.Failed of an invocation that ended in an error.
+func (s *Service) failed(f *function, end outcome) {
+	if s.opts.Failed == nil || end.FunctionError == "" {
+		return
+	}
+	s.mu.Lock()
+	shut := s.shut
+	s.mu.Unlock()
+	if !shut {
+		s.opts.Failed(Failed{Function: f.Name, Err: payloadError(end.Payload), Ended: end.reusable == nil, Duration: end.Duration})
+	}
+}
+
+// payloadError returns the error that a payload describes, without what differs from one invocation to the next.
+func payloadError(payload []byte) error {
 	var said struct {
 		Message string `json:"errorMessage"`
 	}

@@ -3,6 +3,7 @@ package lambdalocal
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -41,6 +42,41 @@ func TestEachStartIsTold(t *testing.T) {
 			}
 			if len(log) > 0 || len(starts) > 0 {
 				t.Errorf("%d more lines, %d more starts", len(log), len(starts))
+			}
+		})
+	}
+}
+
+// How an invocation that nobody waited for had failed was not told at all.
+func TestEachInvocationThatFailsIsTold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, event, err string
+		ended            bool
+	}{
+		{"answers an error", `{"Fail":"no such thing"}`, "no such thing", false},
+		{"exits", `{"Exit":7}`, "Runtime exited with error: exit status 7", true},
+		{"takes too long", `{"Sleep":60000000000}`, "Task timed out after 1.00 seconds", true},
+		{"succeeds", `{}`, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			told := make(chan Failed, 10)
+			s := newService(t, Options{Failed: func(f Failed) { told <- f }}, Function{Timeout: time.Second})
+			for _, cold := range []bool{true, false} {
+				if !cold {
+					invoke(t, s, `{}`) // so that the next finds a warm environment
+				}
+				invoke(t, s, test.event)
+				if test.err == "" {
+					continue
+				}
+				if got := <-told; got.Function != "echo" || got.Err.Error() != test.err || got.Ended != test.ended {
+					t.Errorf("cold %t: %+v, want %q", cold, got, test.err)
+				}
+			}
+			if len(told) > 0 {
+				t.Errorf("%d more are told", len(told))
 			}
 		})
 	}

@@ -81,6 +81,8 @@ type Options struct {
 	Steps io.Writer
 	// Started is told what came of each start of a function's process, see lambdalocal.Options. Default: nobody is.
 	Started func(lambdalocal.Start)
+	// Failed is told of invocations that fail, see lambdalocal.Options. Default: none.
+	Failed func(lambdalocal.Failed)
 	// NoSchedules leaves the loops to Invoke.
 	NoSchedules bool
 	// Stream is about the table's stream, which wakes the function that starts executions as the template says.
@@ -193,7 +195,7 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if s.Watch, err = dynamostore.New(s.DynamoDB, s.Table, dynamostore.Options{List: opts.List}); err != nil {
 		return nil, err
 	}
-	s.Lambda = lambdalocal.New(lambdalocal.Options{Log: opts.Log, Started: opts.Started})
+	s.Lambda = lambdalocal.New(lambdalocal.Options{Log: opts.Log, Started: opts.Started, Failed: opts.Failed})
 	s.closers = append(s.closers, s.Lambda.Close)
 	api, err := s.Serve(ctx, s.Lambda.InvokeAPI())
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perdure-dev/perdure/cmd/perdure/internal/dev"
+	"github.com/perdure-dev/perdure/localtest/lambdalocal"
 	steps "github.com/perdure-dev/perdure/localtest/progress"
 )
 
@@ -83,6 +84,12 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 			ready()
 			welcome(r)
 		}
+		o.Failed = func(f lambdalocal.Failed) { _, _ = io.WriteString(a.Err, a.failed(f)) }
+		o.Unregistered = func(all []dev.Unregistered) {
+			for _, u := range all {
+				_, _ = fmt.Fprintf(a.Err, "perdure: task %s (%s) is not registered, so that nothing can run it: name it in core.NewRegistry\n", u.Task, u.Where)
+			}
+		}
 		if err := dev.Run(cmd.Context(), o); err != nil {
 			return err
 		}
@@ -125,6 +132,16 @@ func (a *app) complaint(b dev.Broken, noWatch bool) string {
 		"  "+todo,
 		"  A variable that it lacks is given with --env KEY=value; this is told once.",
 		"", ""), "\n")
+}
+
+// failed tells of an invocation that failed. The process has written what it had to say above.
+func (a *app) failed(f lambdalocal.Failed) string {
+	says := fmt.Sprintf("perdure: function %s failed after %s: %s", f.Function, durationText(f.Duration), visible(oneLine(f.Err)))
+	if f.Ended {
+		says = fmt.Sprintf("perdure: a process of function %s ended after %s: %s: the attempts in it are made again when their leases are over",
+			f.Function, durationText(f.Duration), visible(oneLine(f.Err)))
+	}
+	return cell{says, red}.paint(a.colours(a.Err)) + "\n"
 }
 
 // welcome tells how a running application is reached.

@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/perdure-dev/perdure/cmd/perdure/internal/scaffold"
+	"github.com/perdure-dev/perdure/localtest/lambdalocal"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
 
@@ -37,6 +39,11 @@ type Options struct {
 	// does not; Restored once when it does again. What a process that does not start writes goes to Broken, not to Log.
 	Broken   func(Broken)
 	Restored func(function string)
+	// Failed is called for each invocation that fails in a function that had started.
+	Failed func(lambdalocal.Failed)
+	// Unregistered is called, after the start and after each build, with the tasks that the sources make and no function
+	// knows, if there are any.
+	Unregistered func([]Unregistered)
 }
 
 // Running tells how a running application is reached.
@@ -69,6 +76,10 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return fmt.Errorf("endpoint: %w: --port names another port, 0 takes a free one", err)
 	}
 	defer listener.Close()
+	built, err := state(dir) // what changes from here on is built again
+	if err != nil {
+		return err
+	}
 	if err := b.build(ctx); err != nil {
 		return err
 	}
@@ -78,8 +89,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	starts := newStarts(opts.Broken, opts.Restored)
 	s, err := stack.Start(ctx, stack.Options{
-		Binaries: out, Table: opts.Table, Tick: opts.Tick, Timeout: opts.Timeout, Env: opts.Env, Log: opts.Log, List: true,
-		Started: starts.started, Stream: stack.Stream{Template: template},
+		Binaries: out, Table: opts.Table, Tick: opts.Tick, Timeout: opts.Timeout, Log: opts.Log, List: true,
+		Env:     append([]string{"PERDURE_PRINT_FAILURES=yes"}, opts.Env...), // the log is the developer's own
+		Started: starts.started, Failed: opts.Failed, Stream: stack.Stream{Template: template},
 	})
 	if err != nil {
 		return err
@@ -100,11 +112,19 @@ func Run(ctx context.Context, opts Options) (err error) {
 		<-served
 	}()
 	opts.Ready(Running{"http://" + listener.Addr().String(), s.Table, stack.Enqueue, time.Since(begun)})
+	tellUnregistered := func() {
+		if missing := b.unregistered(ctx, s); len(missing) > 0 {
+			opts.Unregistered(missing)
+		}
+	}
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	telling.Go(tellUnregistered)
 	if opts.NoWatch {
 		<-ctx.Done()
 		return nil
 	}
-	return watch(ctx, dir, func() {
+	return watch(ctx, dir, built, func() {
 		begun := time.Now()
 		err := b.build(ctx)
 		if ctx.Err() != nil {
@@ -115,5 +135,8 @@ func Run(ctx context.Context, opts Options) (err error) {
 			starts.rebuilt()
 		}
 		opts.Changed(time.Since(begun), err)
+		if err == nil {
+			tellUnregistered()
+		}
 	})
 }

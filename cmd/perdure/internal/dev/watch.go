@@ -41,12 +41,8 @@ func state(dir string) (uint64, error) {
 	return h.Sum64(), err
 }
 
-// watch calls changed after each change of the sources, until ctx ends.
-func watch(ctx context.Context, dir string, changed func()) error {
-	built, err := state(dir)
-	if err != nil {
-		return err
-	}
+// watch calls changed after each change of the sources since they were as built says, until ctx ends.
+func watch(ctx context.Context, dir string, built uint64, changed func()) error {
 	last := built
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
