@@ -37,6 +37,9 @@ func describe(api any, table string) string {
 	return where
 }
 
+// Explain adds to the error of a request about a table what to do about it, as the errors of this package have it.
+func Explain(api API, table string, err error) error { return explain(describe(api, table), err) }
+
 // explain adds to an AWS error what to do about it.
 func explain(table string, err error) error {
 	var (

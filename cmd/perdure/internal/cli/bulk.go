@@ -127,7 +127,7 @@ func (a *app) printBulk(s bulkSummary) error {
 				}
 				continue
 			}
-			if _, err := io.WriteString(a.Err, "perdure: line "+strconv.Itoa(r.Line)+": "+r.Error+"\n"); err != nil {
+			if _, err := io.WriteString(a.Err, "perdure: line "+strconv.Itoa(r.Line)+": "+visible(r.Error)+"\n"); err != nil {
 				return err
 			}
 		}

@@ -94,7 +94,7 @@ func (a *app) ids(takes func(core.Status) bool) completer {
 		var words []string
 		for _, e := range page.Executions {
 			if takes == nil || takes(e.Status) {
-				words = append(words, e.ID+"\t"+e.TaskID+", "+string(e.Status))
+				words = append(words, e.ID+"\t"+taskText(e)+", "+statusText(e.Status, e.SleepKey))
 			}
 		}
 		return words, nil

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,11 +44,8 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 	if a.region != "" {
 		options = append(options, config.WithRegion(a.region))
 	}
-	if a.endpoint != "" {
-		u, err := url.Parse(a.endpoint)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return aws.Config{}, usagef("--endpoint-url is %q: it must be a URL like http://localhost:8000", a.endpoint)
-		}
+	if a.endpoint != "" && !isEndpoint(a.endpoint) {
+		return aws.Config{}, usagef("--endpoint-url is %q: it must be a URL like http://localhost:8000", a.endpoint)
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
@@ -73,6 +71,23 @@ func (a *app) place(endpoint **string, region *string, provider *aws.Credentials
 	}
 }
 
+// placed returns what is wrong with where a service's client would send its requests.
+func placed(service string, endpoint *string, region string) error {
+	switch e := aws.ToString(endpoint); {
+	case e != "" && !isEndpoint(e):
+		return usagef("the endpoint of %s is %q: it must be a URL like http://localhost:8000: correct AWS_ENDPOINT_URL_%s, AWS_ENDPOINT_URL or the profile",
+			service, e, strings.ToUpper(service))
+	case region == "":
+		return usagef("which region? Use --region, or set AWS_REGION or the region of the profile")
+	}
+	return nil
+}
+
+func isEndpoint(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+}
+
 // loopback reports whether an endpoint is on this machine.
 func loopback(endpoint string) bool {
 	u, err := url.Parse(endpoint)
@@ -94,10 +109,7 @@ func (a *app) dynamoDB(ctx context.Context) (*dynamodb.Client, error) {
 		return nil, err
 	}
 	client := dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
-	if client.Options().Region == "" {
-		return nil, usagef("which region? Use --region, or set AWS_REGION or the region of the profile")
-	}
-	return client, nil
+	return client, placed("DynamoDB", client.Options().BaseEndpoint, client.Options().Region)
 }
 
 // retention returns how long what is closed is kept. Nobody knows here what the functions were told, and what is kept

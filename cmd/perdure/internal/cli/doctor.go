@@ -75,6 +75,17 @@ func (a *app) patient(ctx context.Context) (doctor.Patient, error) {
 	p.Scheduler = scheduler.NewFromConfig(cfg, func(o *scheduler.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
 	p.IAM = iam.NewFromConfig(cfg, func(o *iam.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
 	p.SQS = sqs.NewFromConfig(cfg, func(o *sqs.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
+	for _, s := range []struct {
+		name     string
+		endpoint *string
+	}{
+		{"Lambda", p.Lambda.Options().BaseEndpoint}, {"Scheduler", p.Scheduler.Options().BaseEndpoint},
+		{"IAM", p.IAM.Options().BaseEndpoint}, {"SQS", p.SQS.Options().BaseEndpoint},
+	} {
+		if err := placed(s.name, s.endpoint, p.DynamoDB.Options().Region); err != nil {
+			return p, err
+		}
+	}
 	if loopback(aws.ToString(p.DynamoDB.Options().BaseEndpoint)) {
 		for _, endpoint := range []*string{p.Lambda.Options().BaseEndpoint, p.Scheduler.Options().BaseEndpoint, p.IAM.Options().BaseEndpoint, p.SQS.Options().BaseEndpoint} {
 			if !loopback(aws.ToString(endpoint)) {

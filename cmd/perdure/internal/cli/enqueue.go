@@ -76,7 +76,7 @@ With --each every line of a file is the input of an execution of its own. They a
 		if o.each != "" {
 			return a.enqueueEach(cmd.Context(), &o)
 		}
-		input := json.RawMessage("null")
+		var input json.RawMessage // what is left out is not null: the function knows whether the task needs one
 		if cmd.Flags().Changed("input") {
 			var err error
 			if input, err = a.readJSON("--input", o.input); err != nil {
@@ -89,7 +89,7 @@ With --each every line of a file is the input of an execution of its own. They a
 }
 
 func (o *enqueueOptions) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.input, "input", "", "the input, JSON; @file reads a file, - standard input (default null)")
+	f.StringVar(&o.input, "input", "", "the input, JSON, null where that is meant; @file reads a file, - standard input; a task without input needs none")
 	f.StringVar(&o.each, "each", "", "a file each line of which is the input of an execution, JSON; - reads standard input")
 	f.StringVar(&o.id, "id", "", "the execution's id: up to 64 letters, digits, '-' and '_'")
 	f.StringVar(&o.key, "key", "", "makes it idempotent: the same key gives the same execution")
@@ -115,6 +115,17 @@ func (o *enqueueOptions) flags(f *pflag.FlagSet) {
 
 func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 	prefixed := f.Changed("key-prefix")
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"delay", o.delay}, {"timeout", o.timeout}, {"schedule-to-start", o.scheduleToStart}, {"start-to-finish", o.startToFinish},
+		{"retry-delay", o.retry.BaseDelay}, {"retry-max-delay", o.retry.MaxDelay},
+	} {
+		if d.value%time.Millisecond != 0 {
+			return usagef("--%s is %s: it must be whole milliseconds", d.flag, d.value)
+		}
+	}
 	switch {
 	case o.each != "" && (f.Changed("input") || o.id != "" || o.key != "" || o.wait || o.sleeping):
 		return usagef("--each does not go with --input, --id, --key, --sleeping and --wait")
@@ -122,6 +133,10 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 		return usagef("--key-prefix is for --each: use --key")
 	case o.direct && o.timeout == 0:
 		return usagef("--direct needs --timeout: nothing is known of the task")
+	case o.direct && o.each == "" && !f.Changed("input"):
+		return usagef("--direct needs --input: nothing is known of the task")
+	case f.Changed("wait-timeout") && !o.wait:
+		return usagef("--wait-timeout is for --wait")
 	case o.sleeping && !o.direct:
 		return usagef("--sleeping is for --direct: the enqueue function knows the task")
 	case !o.direct && function == "":
@@ -223,7 +238,7 @@ func (a *app) enqueueOne(ctx context.Context, o *enqueueOptions, input json.RawM
 		if !a.json {
 			_, _ = fmt.Fprintln(a.Err, id)
 		}
-		return a.wait(ctx, client, id, o.waitTimeout)
+		return a.wait(ctx, client, id, waitBound{"--wait-timeout", o.waitTimeout})
 	case a.json:
 		return a.printJSON(enqueued{id})
 	}
@@ -233,6 +248,9 @@ func (a *app) enqueueOne(ctx context.Context, o *enqueueOptions, input json.RawM
 // compact returns JSON without what only people need: it is stored as it is given.
 func compact(data json.RawMessage) json.RawMessage {
 	var b bytes.Buffer
+	if len(data) == 0 {
+		return nil
+	}
 	if json.Compact(&b, data) != nil {
 		return data
 	}

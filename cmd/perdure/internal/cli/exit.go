@@ -20,7 +20,7 @@ const (
 	exitTimedOut   = 4   // the execution timed out
 	exitCancelled  = 5   // the execution was cancelled
 	exitNotFound   = 6   // there is no such execution
-	exitUnfinished = 7   // wait's own --timeout is over, and the execution is not finished
+	exitUnfinished = 7   // the time to wait is over, and the execution is not finished
 	exitInterrupt  = 130 // Ctrl-C
 )
 
@@ -32,7 +32,7 @@ const exitHelp = `Exit codes:
   4  the execution timed out
   5  the execution was cancelled
   6  there is no such execution
-  7  wait's --timeout is over and the execution is not finished
+  7  the time to wait is over (wait --timeout, enqueue --wait-timeout) and the execution is not finished
   130  interrupted`
 
 // commandError is an error with an exit code of its own, and the code that --json tells.
@@ -109,7 +109,7 @@ func answerError(e *handler.Error) error {
 	switch e.Code {
 	case handler.CodeNotFound:
 		exit = exitNotFound
-	case handler.CodeBadRequest, handler.CodeUnknownTask, handler.CodeTooLarge:
+	case handler.CodeBadRequest, handler.CodeUnknownTask, handler.CodeTooLarge, handler.CodeWrongTable:
 		exit = exitUsage
 	}
 	return &commandError{exit, e.Code, errors.New(e.Message)}

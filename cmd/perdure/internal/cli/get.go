@@ -54,7 +54,7 @@ func (a *app) printRecord(r record) error {
 	}
 	add("execution", text(r.ExecutionID))
 	add("task", text(r.Task))
-	add("status", statusCell(r.Status))
+	add("status", statusCell(r.Status, r.SleepKey))
 	add("attempts", text(r.attemptsText()))
 	add("parent", text(r.Parent))
 	add("root", text(r.Root))

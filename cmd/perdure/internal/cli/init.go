@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,11 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init DIR",
 		Short: "Write a new application",
 		Long: `init writes a new application into a folder that must not exist or be empty: a module with a task, its test, one program
-that is all Lambda functions, template.yaml and samconfig.toml to deploy it, a Makefile and a README. Then it runs go mod
-tidy there.`,
+that is all Lambda functions, template.yaml and samconfig.toml to deploy it, events and env.json for sam local, a Makefile
+and a README. Then it runs go mod tidy there, which fetches perdure; where that is not published, --replace builds with the
+source in a clone of it.`,
 		Example: `  perdure init myapp && cd myapp && perdure run
+  perdure init myapp --replace ~/src/perdure
   perdure init ~/src/shop --module github.com/me/shop`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
@@ -41,7 +44,7 @@ tidy there.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.Module, "module", "", "the module path; default: the folder's name")
-	cmd.Flags().StringVar(&o.Replace, "replace", "", "build with the source of perdure in this folder")
+	cmd.Flags().StringVar(&o.Replace, "replace", "", "build with the source of perdure in this folder, a clone of it")
 	cmd.Flags().BoolVar(&noTidy, "no-tidy", false, "do not run go mod tidy")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir, err := filepath.Abs(args[0])
@@ -55,8 +58,12 @@ tidy there.`,
 			if o.Replace, err = filepath.Abs(o.Replace); err != nil {
 				return err
 			}
-			if _, err := os.Stat(filepath.Join(o.Replace, "go.mod")); err != nil {
-				return usagef("--replace: %w", err)
+			text, err := os.ReadFile(filepath.Join(o.Replace, "go.mod"))
+			if err != nil {
+				return usagef("--replace: %w: it must be the folder of a clone of perdure", err)
+			}
+			if !bytes.HasPrefix(text, []byte("module github.com/perdure-dev/perdure\n")) {
+				return usagef("--replace is %s: that module is not perdure", o.Replace)
 			}
 		} else if v := version().Version; strings.HasPrefix(v, "v") && !strings.Contains(v, "+") {
 			o.Version = v
@@ -74,13 +81,21 @@ tidy there.`,
 			tidyErr = tidy(cmd.Context(), dir)
 			w.Tidy = tidyErr == nil
 		}
+		next := "\n\nNext: cd " + args[0] + " && perdure run"
+		if tidyErr != nil {
+			next = "" // it would not build
+		}
 		if a.json {
 			err = a.printJSON(w)
 		} else {
-			err = a.line("%s has a new application:\n  %s\n\nNext: cd %s && perdure run", args[0], strings.Join(files, "\n  "), args[0])
+			err = a.line("%s has a new application:\n  %s%s", args[0], strings.Join(files, "\n  "), next)
 		}
 		if tidyErr != nil {
-			return fmt.Errorf("the application is written, but go mod tidy did not succeed, run it again there: %w", tidyErr)
+			todo := "run it again there"
+			if hint := scaffold.Unfetched(tidyErr.Error(), args[0]); hint != "" {
+				todo = hint
+			}
+			return fmt.Errorf("the application is written, but go mod tidy did not succeed: %s: %w", todo, tidyErr)
 		}
 		return err
 	}

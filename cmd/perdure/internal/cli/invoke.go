@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,14 +24,23 @@ func (a *app) lambda(ctx context.Context) (*lambda.Client, error) {
 		return nil, err
 	}
 	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
-	if client.Options().Region == "" {
-		return nil, usagef("which region? Use --region, or set AWS_REGION or the region of the profile")
-	}
-	return client, nil
+	return client, placed("Lambda", client.Options().BaseEndpoint, client.Options().Region)
 }
 
-// ask invokes the enqueue function.
+// ask asks the enqueue function, which refuses what is meant for another table than its own.
 func (a *app) ask(ctx context.Context, request handler.Request) (handler.Response, error) {
+	request.Table = a.table
+	response, err := a.invoke(ctx, request)
+	var told *commandError
+	if errors.As(err, &told) && told.code == handler.CodeBadRequest && strings.Contains(err.Error(), `unknown field "table"`) {
+		request.Table = "" // the function is of a version before it knew
+		return a.invoke(ctx, request)
+	}
+	return response, err
+}
+
+// invoke invokes the enqueue function.
+func (a *app) invoke(ctx context.Context, request handler.Request) (handler.Response, error) {
 	var response handler.Response
 	payload, err := json.Marshal(request)
 	if err != nil {
@@ -41,7 +52,7 @@ func (a *app) ask(ctx context.Context, request handler.Request) (handler.Respons
 	}
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(a.function), Payload: payload})
 	if err != nil {
-		return response, a.invokeError(err)
+		return response, a.invokeError(client, err)
 	}
 	if out.FunctionError != nil {
 		var said struct {
@@ -66,8 +77,12 @@ func (a *app) ask(ctx context.Context, request handler.Request) (handler.Respons
 	return response, nil
 }
 
+// refusedCredentials are the codes of errors that mean that credentials are wrong or too old.
+var refusedCredentials = []string{"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException"}
+
 // invokeError adds to an error of the Lambda API what to do about it.
-func (a *app) invokeError(err error) error {
+func (a *app) invokeError(client *lambda.Client, err error) error {
+	var network net.Error
 	var missing *types.ResourceNotFoundException
 	var large *types.RequestTooLargeException
 	var op *smithy.OperationError
@@ -82,6 +97,16 @@ func (a *app) invokeError(err error) error {
 		return fmt.Errorf("no credentials for function %s: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %w", a.function, err)
 	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
 		return fmt.Errorf("function %s may not be invoked: it takes lambda:InvokeFunction: %w", a.function, err)
+	case errors.As(err, &api) && slices.Contains(refusedCredentials, api.ErrorCode()):
+		return fmt.Errorf("credentials for function %s are not accepted: check AWS_ACCESS_KEY_ID, AWS_PROFILE and the clock: %w", a.function, err)
+	case errors.As(err, &api):
+	case errors.As(err, &network):
+		where := "in " + client.Options().Region
+		if e := aws.ToString(client.Options().BaseEndpoint); e != "" {
+			where += " at " + e
+		}
+		return fmt.Errorf("invoke function %s: Lambda does not answer %s: check the network and AWS_ENDPOINT_URL_LAMBDA, and, on this machine, that perdure run runs: %w",
+			a.function, where, err)
 	}
 	return fmt.Errorf("invoke function %s: %w", a.function, err)
 }

@@ -23,7 +23,9 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List root executions, newest first",
 		Long: `list prints root executions, newest first. It needs the list that the operator may switch on by the template's
-parameter ListIndex (docs/storage.md tells what that costs); single executions are shown by get and tree without it.`,
+parameter ListIndex (docs/storage.md tells what that costs); single executions are shown by get and tree without it.
+On a terminal lines are cut to its width; get and --json have all. What waits to be woken is shown as sleeping, with its
+key; its status is running.`,
 		Example: `  perdure list
   perdure list --status failed --task place_order --limit 20
   perdure list --status timed_out --since 6h --all
@@ -84,7 +86,8 @@ parameter ListIndex (docs/storage.md tells what that costs); single executions a
 		if len(rows) == 0 {
 			return a.line("no executions")
 		}
-		if err := a.printTable([]string{"EXECUTION", "TASK", "STATUS", "ATTEMPTS", "CREATED", "TOOK", "FAILURE"}, rows); err != nil {
+		if err := a.printTable([]string{"EXECUTION", "TASK", "STATUS", "ATTEMPTS", "CREATED", "TOOK", "FAILURE"}, rows,
+			giving{6, 12}, giving{4, 17}, giving{1, 12}, giving{6, 0}); err != nil {
 			return err
 		}
 		if page.Next != "" {
@@ -101,7 +104,7 @@ func listRow(e *core.Execution, now time.Time) []cell {
 		took = durationText(d)
 	}
 	return []cell{
-		text(e.ID), text(e.TaskID), statusCell(e.Status), text(attemptsText(e)), text(timeText(e.CreatedAt)), text(took),
+		text(e.ID), text(taskText(e)), statusCell(e.Status, e.SleepKey), text(attemptsText(e)), text(timeText(e.CreatedAt)), text(took),
 		{failureText(e.Failure), red},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,9 +85,25 @@ func visible(s string) string {
 // control reports whether a terminal does more with r than show it; a tab is harmless.
 func control(r rune) bool { return r != '\t' && unicode.IsControl(r) }
 
+// statusText is a status as people read it. What sleeps until somebody wakes it runs nowhere, though its record says so.
+func statusText(s core.Status, sleepKey string) string {
+	if s == core.StatusRunning && sleepKey != "" {
+		return "sleeping"
+	}
+	return string(s)
+}
+
+// taskText names a task, and the key under which an execution of it sleeps or slept.
+func taskText(e *core.Execution) string {
+	if e.SleepKey == "" {
+		return e.TaskID
+	}
+	return e.TaskID + " " + strconv.Quote(e.SleepKey)
+}
+
 // statusCell is a status in its colour.
-func statusCell(s core.Status) cell {
-	c := cell{text: string(s)}
+func statusCell(s core.Status, sleepKey string) cell {
+	c := cell{text: statusText(s, sleepKey)}
 	switch s {
 	case core.StatusCompleted:
 		c.colour = green
@@ -100,8 +117,12 @@ func statusCell(s core.Status) cell {
 	return c
 }
 
-// printTable prints rows in columns as wide as what is in them; the last has no end. A nil header is left out.
-func (a *app) printTable(header []string, rows [][]cell) error {
+// giving is a column that gives way, down to its least width, where a table is wider than the terminal.
+type giving struct{ column, least int }
+
+// printTable prints rows in columns as wide as what is in them; the last has no end. A nil header is left out. On a
+// terminal no line is longer than the terminal is wide where columns give way, in their order; others are printed whole.
+func (a *app) printTable(header []string, rows [][]cell, give ...giving) error {
 	colours := a.colours(a.Out)
 	if header != nil {
 		head := make([]cell, len(header))
@@ -121,8 +142,18 @@ func (a *app) printTable(header []string, rows [][]cell) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
 		}
 	}
+	columns := 0
+	if len(give) > 0 && terminal(a.Out) {
+		columns = width(a.Out)
+	}
+	if columns > 0 {
+		narrow(widths, columns, give)
+	}
 	var b strings.Builder
 	for _, row := range rows {
+		if columns > 0 {
+			row = cut(row, widths, columns)
+		}
 		last := len(row) - 1
 		for last > 0 && row[last].text == "" {
 			last--
@@ -130,13 +161,57 @@ func (a *app) printTable(header []string, rows [][]cell) error {
 		for i, c := range row[:last+1] {
 			b.WriteString(c.paint(colours))
 			if i < last {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+gap))
 			}
 		}
 		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(a.Out, b.String())
 	return err
+}
+
+// gap is what stands between two columns.
+const gap = 2
+
+// narrow makes columns give way until the line fits.
+func narrow(widths []int, columns int, give []giving) {
+	over := -gap - columns
+	for _, w := range widths {
+		over += w + gap
+	}
+	for _, g := range give {
+		if g.column < len(widths) && over > 0 {
+			less := min(over, max(0, widths[g.column]-g.least))
+			widths[g.column] -= less
+			over -= less
+		}
+	}
+}
+
+// cut returns a row as it fits into columns of such widths, and into a line.
+func cut(row []cell, widths []int, columns int) []cell {
+	row = slices.Clone(row)
+	at := 0
+	for i := range row {
+		room := columns - at
+		if i < len(row)-1 {
+			room = min(room, widths[i])
+		}
+		row[i].text = shortened(row[i].text, max(0, room))
+		at += widths[i] + gap
+	}
+	return row
+}
+
+// shortened returns so much of a text as so many columns have room for.
+func shortened(text string, columns int) string {
+	if utf8.RuneCountInString(text) <= columns {
+		return text
+	}
+	if columns < 1 {
+		return ""
+	}
+	return string([]rune(text)[:columns-1]) + "…"
 }
 
 // durationText is short and exact enough for a person: 850ms, 1.2s, 3m20s, 5h12m, 3d4h.

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/perdure-dev/perdure/functions/handler"
 )
@@ -49,8 +51,9 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 	switch {
 	case err == nil || errors.Is(err, errQuiet):
 	case a.json:
-		body, _ := json.Marshal(map[string]handler.Error{"error": {Code: code, Message: oneLine(err)}}) // strings always become JSON
-		_, _ = fmt.Fprintln(a.Err, string(body))
+		enc := json.NewEncoder(a.Err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(map[string]handler.Error{"error": {Code: code, Message: oneLine(err)}}) // strings always become JSON
 	default:
 		_, _ = fmt.Fprintln(a.Err, "perdure:", visible(oneLine(err)))
 	}
@@ -76,13 +79,15 @@ The table is --table or PERDURE_TABLE. Region, credentials and endpoints are fou
 		SuggestionsMinimumDistance: 2,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if strings.Contains(err.Error(), "missing unit in duration") {
+			err = fmt.Errorf("%w: it needs one, as in 90s or 5m", err)
+		}
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
@@ -97,16 +102,25 @@ The table is --table or PERDURE_TABLE. Region, credentials and endpoints are fou
 		f.Lookup(name).DefValue = "" // the help does not depend on the environment
 	}
 	a.completeFlag(root, "color", oneOf("auto", "always", "never"))
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	var showVersion bool
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version, as perdure version does")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if showVersion {
+			return a.printVersion()
+		}
+		return cmd.Help()
+	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		switch a.color {
 		case "auto", "always", "never":
-			return nil
+		default:
+			return usagef("--color is %q: it must be auto, always or never", a.color)
 		}
-		return usagef("--color is %q: it must be auto, always or never", a.color)
+		return nothingEmpty(cmd.Flags())
 	}
 	for _, c := range []*cobra.Command{
 		a.getCommand(), a.treeCommand(), a.listCommand(), a.waitCommand(), a.cancelCommand(), a.wakeupCommand(), a.redriveCommand(),
-		a.enqueueCommand(), a.queuesCommand(), a.runCommand(), a.initCommand(), a.doctorCommand(),
+		a.enqueueCommand(), a.tasksCommand(), a.queuesCommand(), a.runCommand(), a.initCommand(), a.doctorCommand(),
 		a.versionCommand(),
 	} {
 		c.Args = usageArgs(c.Args)
@@ -124,6 +138,21 @@ The table is --table or PERDURE_TABLE. Region, credentials and endpoints are fou
 	return root
 }
 
+// mayBeEmpty are the flags for which an empty text means something: none, or what the command itself refuses.
+var mayBeEmpty = []string{"table", "function", "input", "output", "reason"}
+
+// nothingEmpty refuses a flag that was given nothing, as by a variable of a script that is not set: --id "$ID" makes an
+// execution of a random id then, and --task "$TASK" picks those of all tasks.
+func nothingEmpty(flags *pflag.FlagSet) error {
+	var err error
+	flags.Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(mayBeEmpty, f.Name) {
+			err = usagef("--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
+}
+
 // usageArgs makes wrong arguments an error of the command line.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -139,17 +168,23 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // oneID is the check of a command that takes an execution's id.
 func oneID(_ *cobra.Command, args []string) error {
-	if len(args) != 1 || args[0] == "" {
+	switch {
+	case len(args) != 1 || args[0] == "":
 		return errors.New("it takes one execution id")
+	case len(args[0]) > maxID:
+		return fmt.Errorf("an execution id has at most %d bytes, and this one %d", maxID, len(args[0]))
 	}
 	return nil
 }
+
+// maxID is how many bytes no execution's id has.
+const maxID = 255
 
 // writerFlags adds the flags of commands that write to the table, by which their writes are as the functions' are.
 func (a *app) writerFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&a.retentionDays, "retention-days", -1,
 		"days for which what this command closes is kept, 0 for ever; default PERDURE_RETENTION_DAYS, else for ever")
-	cmd.Flags().Lookup("retention-days").DefValue = ""
+	cmd.Flags().Lookup("retention-days").DefValue = "0" // which the help leaves out: it says what it is by default
 }
 
 // printJSON prints a value as indented JSON.
@@ -171,12 +206,14 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  perdure version",
-		RunE: func(*cobra.Command, []string) error {
-			v := version()
-			if a.json {
-				return a.printJSON(v)
-			}
-			return a.line("perdure %s, %s", cmp.Or(v.Version, "(built from source)"), v.Go)
-		},
+		RunE:    func(*cobra.Command, []string) error { return a.printVersion() },
 	}
+}
+
+func (a *app) printVersion() error {
+	v := version()
+	if a.json {
+		return a.printJSON(v)
+	}
+	return a.line("perdure %s, %s", cmp.Or(v.Version, "(built from source)"), v.Go)
 }

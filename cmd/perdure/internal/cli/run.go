@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"strings"
 	"time"
@@ -27,7 +28,8 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Run an application on this machine, and build it anew when a source changes",
 		Long: `run builds the functions of a module and runs them as Lambda does, on their schedules and on the table's stream, with
 DynamoDB Local for the table, until Ctrl-C. When a .go file, go.mod or go.sum changes they are built again: invocations
-from then on run the new code, and what is in the table stays. Nothing of it outlives the command.
+from then on run the new code, and what is in the table stays. Nothing of it outlives the command. Why attempts fail is
+printed, with texts and stacks, and so is how a process ends. A task that the sources make and nothing registers is told.
 
 The module has one program in its own folder that handler.Start makes into all functions, as perdure init writes it, or
 a program for each function below functions/; --package names another program.
@@ -44,6 +46,7 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", ".", "the module's folder")
 	f.StringVar(&o.Package, "package", "", "the program that is all functions, as in ./cmd/functions; default: it is found")
+	f.StringVar(&o.Host, "host", "127.0.0.1", "address of the endpoint; 0.0.0.0 lets containers reach it, and everybody on the network")
 	f.IntVar(&o.Port, "port", runPort, "port of the endpoint; 0 takes a free one")
 	f.DurationVar(&o.Tick, "tick", time.Second, "the schedules' interval, in whole seconds; it is a minute on AWS")
 	f.DurationVar(&o.Timeout, "function-timeout", 2*time.Minute, "the functions' timeout, in whole seconds; every task's must fit in it, less 3 s")
@@ -51,6 +54,8 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 	f.BoolVar(&o.NoWatch, "no-watch", false, "do not build anew when a source changes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
+		case net.ParseIP(o.Host) == nil:
+			return usagef("--host is %q: it must be an IP address of this machine, like 127.0.0.1", o.Host)
 		case o.Port < 0 || o.Port > 65535:
 			return usagef("--port is %d: it must be from 0 to 65535", o.Port)
 		case o.Tick < time.Second || o.Tick%time.Second != 0 || o.Tick > time.Hour:
@@ -138,8 +143,9 @@ func (a *app) complaint(b dev.Broken, noWatch bool) string {
 func (a *app) failed(f lambdalocal.Failed) string {
 	says := fmt.Sprintf("perdure: function %s failed after %s: %s", f.Function, durationText(f.Duration), visible(oneLine(f.Err)))
 	if f.Ended {
+		how := strings.TrimPrefix(visible(oneLine(f.Err)), "Runtime exited with error: ") // as Lambda words the end of a process
 		says = fmt.Sprintf("perdure: a process of function %s ended after %s: %s: the attempts in it are made again when their leases are over",
-			f.Function, durationText(f.Duration), visible(oneLine(f.Err)))
+			f.Function, durationText(f.Duration), how)
 	}
 	return cell{says, red}.paint(a.colours(a.Err)) + "\n"
 }

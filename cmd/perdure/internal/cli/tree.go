@@ -16,7 +16,9 @@ func (a *app) treeCommand() *cobra.Command {
 		Use:   "tree ID",
 		Short: "Draw an execution and all that is below it",
 		Long: `tree draws an execution and all that is below it, with what each came to, how long it took, what its writes were
-billed at, and why it failed. Of a large family those that did not complete come first, and what is left out is counted.`,
+billed at, and why it failed. Of a large family those that did not complete come first, and what is left out is counted.
+On a terminal lines are cut to its width; get and --json have all. What waits to be woken is shown as sleeping, with its
+key.`,
 		Example: `  perdure tree order-17
   perdure tree nightly-import --children 5 --depth 1
   perdure tree order-17 --json | jq '.. | select(.status? == "failed") | .execution_id'`,
@@ -43,7 +45,8 @@ billed at, and why it failed. Of a large family those that did not complete come
 		}
 		d := drawing{now: now, depth: depth, children: children}
 		d.add(root, "", "", 0)
-		if err := a.printTable([]string{"TASK", "STATUS", "ATTEMPTS", "TOOK", "UNITS", "EXECUTION", "FAILURE"}, d.rows); err != nil {
+		if err := a.printTable([]string{"TASK", "STATUS", "ATTEMPTS", "TOOK", "UNITS", "EXECUTION", "FAILURE"}, d.rows,
+			giving{6, 12}, giving{0, 20}, giving{6, 0}); err != nil {
 			return err
 		}
 		count := 0
@@ -74,7 +77,7 @@ type drawing struct {
 // add draws n behind branch, and what is below it behind trunk.
 func (d *drawing) add(n *core.Node, branch, trunk string, depth int) {
 	e := n.Execution
-	label := e.TaskID
+	label := taskText(e)
 	if e.Parent != nil && e.Parent.Index == core.FinalizeIndex {
 		label += " (finalize)"
 	}
@@ -83,7 +86,7 @@ func (d *drawing) add(n *core.Node, branch, trunk string, depth int) {
 		took = durationText(t)
 	}
 	d.rows = append(d.rows, []cell{
-		text(branch + label), statusCell(e.Status), text(attemptsText(e)), text(took), text(number(e.WriteUnits)), text(e.ID),
+		text(branch + label), statusCell(e.Status, e.SleepKey), text(attemptsText(e)), text(took), text(number(e.WriteUnits)), text(e.ID),
 		{failureText(e.Failure), red},
 	})
 	if d.depth > 0 && depth == d.depth {

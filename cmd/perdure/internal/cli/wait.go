@@ -44,25 +44,33 @@ the whole record. When an execution has been due for 5 s and nobody starts it, i
 		if err != nil {
 			return err
 		}
-		return a.wait(cmd.Context(), client, args[0], timeout)
+		return a.wait(cmd.Context(), client, args[0], waitBound{"--timeout", timeout})
 	}
 	return cmd
 }
 
-// errTimeout ends a wait.
-var errTimeout = errors.New("the wait's --timeout is over")
+// waitBound is how long a wait may take, 0 for ever, and the flag that says so.
+type waitBound struct {
+	flag string
+	d    time.Duration
+}
+
+// impatientError ends a wait.
+type impatientError struct{ flag string }
+
+func (e impatientError) Error() string { return "the wait's " + e.flag + " is over" }
 
 // wait waits for an execution's end and prints what it came to.
-func (a *app) wait(ctx context.Context, client *core.Client, id string, timeout time.Duration) error {
-	if timeout > 0 {
+func (a *app) wait(ctx context.Context, client *core.Client, id string, most waitBound) error {
+	if most.d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, most.d, impatientError{most.flag})
 		defer cancel()
 	}
 	p := a.progress()
 	defer p.done()
 	begun, hinted := time.Now(), false
-	status := core.Status("not read yet")
+	status := "not read yet"
 	for pause := waitFirst; ; pause = min(pause*3/2, waitLast) {
 		e, err := client.Get(ctx, id)
 		switch {
@@ -75,13 +83,13 @@ func (a *app) wait(ctx context.Context, client *core.Client, id string, timeout 
 			// What is read from here on is read to its end.
 			return a.printEnd(context.WithoutCancel(ctx), client, e)
 		}
-		status = e.Status
+		status = statusText(e.Status, e.SleepKey)
 		if !hinted && time.Since(begun) >= hintAfter && e.Queue == core.QueueReady && time.Since(e.DueAt) >= hintAfter {
 			hinted = true
 			p.tell("perdure: execution %s has been due for %s, and nobody starts it: is perdure run, or the deployment, running? See perdure queues and perdure doctor",
 				id, durationText(time.Since(e.DueAt)))
 		}
-		p.showOnTerminal("%s is %s, %s attempts, for %s", id, e.Status, attemptsText(e), durationText(time.Since(begun)))
+		p.showOnTerminal("%s is %s, %s attempts, for %s", id, status, attemptsText(e), durationText(time.Since(begun)))
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -93,9 +101,10 @@ func (a *app) wait(ctx context.Context, client *core.Client, id string, timeout 
 }
 
 // waitEnded is the error of a wait that ends before the execution.
-func waitEnded(ctx context.Context, id string, status core.Status) error {
-	if errors.Is(context.Cause(ctx), errTimeout) {
-		return &commandError{exitUnfinished, "unfinished", fmt.Errorf("execution %s is %s: %w", id, status, errTimeout)}
+func waitEnded(ctx context.Context, id, status string) error {
+	var over impatientError
+	if errors.As(context.Cause(ctx), &over) {
+		return &commandError{exitUnfinished, "unfinished", fmt.Errorf("execution %s is %s: %w", id, status, over)}
 	}
 	return context.Cause(ctx)
 }
@@ -122,7 +131,7 @@ func (a *app) printOutput(ctx context.Context, client *core.Client, e *core.Exec
 		return err
 	}
 	if !done {
-		return &commandError{exitUnfinished, "unfinished", fmt.Errorf("execution %s is %s", e.ID, e.Status)}
+		return &commandError{exitUnfinished, "unfinished", fmt.Errorf("execution %s is %s", e.ID, statusText(e.Status, e.SleepKey))}
 	}
 	if a.json {
 		return a.printJSON(output)

@@ -45,7 +45,7 @@ straight into the table, unchecked.`,
 	a.writerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		task, key := args[0], args[1]
-		if cmd.Flags().Changed("output") == (failure != "") {
+		if cmd.Flags().Changed("output") == cmd.Flags().Changed("failure") {
 			return usagef("wakeup takes --output or --failure, one of them")
 		}
 		var data json.RawMessage

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/perdure-dev/perdure/cmd/perdure/internal/scaffold"
 	"github.com/perdure-dev/perdure/localtest/process"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
@@ -101,7 +102,11 @@ func (b *builder) compile(ctx context.Context, pkg, out string) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, strings.Join(said, "\n"))
+		text := strings.Join(said, "\n")
+		if hint := scaffold.Unfetched(text, b.dir); hint != "" {
+			text += "\n" + hint
+		}
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Dir     string        // of the module
 	Package string        // the program that is all functions; empty to find it
+	Host    string        // of the endpoint, an address of this machine
 	Port    int           // of the endpoint; 0 for a free one
 	Table   string        // the table's name
 	Tick    time.Duration // the schedules' interval, in whole seconds
@@ -71,7 +72,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(opts.Port)))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(opts.Host, strconv.Itoa(opts.Port)))
 	if err != nil {
 		return fmt.Errorf("endpoint: %w: --port names another port, 0 takes a free one", err)
 	}
@@ -111,7 +112,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		_ = server.Close() // its callers are told by the end of their connections
 		<-served
 	}()
-	opts.Ready(Running{"http://" + listener.Addr().String(), s.Table, stack.Enqueue, time.Since(begun)})
+	opts.Ready(Running{"http://" + reached(listener.Addr()), s.Table, stack.Enqueue, time.Since(begun)})
 	tellUnregistered := func() {
 		if missing := b.unregistered(ctx, s); len(missing) > 0 {
 			opts.Unregistered(missing)
@@ -139,4 +140,12 @@ func Run(ctx context.Context, opts Options) (err error) {
 			tellUnregistered()
 		}
 	})
+}
+
+// reached returns the address by which this machine reaches a listener: one on all addresses by the loopback one.
+func reached(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return a.String()
 }

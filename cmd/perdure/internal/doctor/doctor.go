@@ -99,13 +99,15 @@ func Examine(ctx context.Context, p Patient, now time.Time) ([]Finding, error) {
 		if functions, err = p.functions(ctx); err != nil {
 			p.NoFunctions = reason(err)
 		}
+		var api smithy.APIError
+		if errors.As(err, &api) && api.ErrorCode() == "UnknownOperationException" {
+			p.NoFunctions = "the functions are those of perdure run, which tells by itself what is wrong with them"
+		}
 	}
 	p.checkTable(ctx, r, table, keepsList(functions))
 	p.checkQueues(ctx, r, now)
 	if p.NoFunctions != "" {
-		for _, check := range []string{"functions", "settings", "timeouts", "stream", "schedules", "permissions", "dead_letters"} {
-			r.skip(check, errors.New(p.NoFunctions))
-		}
+		r.skip("functions", fmt.Errorf("%s; settings, timeouts, stream, schedules, permissions and dead letters are not looked at either", p.NoFunctions))
 		return r.findings, nil
 	}
 	p.checkFunctions(ctx, r, functions)
@@ -126,7 +128,7 @@ func (p *Patient) table(ctx context.Context) (*types.TableDescription, error) {
 	case errors.As(err, &missing):
 		return nil, fmt.Errorf("%w: %s: create it with `sam deploy`, or check the name, region and endpoint", dynamostore.ErrTableNotFound, p.Table)
 	case err != nil:
-		return nil, fmt.Errorf("describe table %s: %w", p.Table, err)
+		return nil, fmt.Errorf("describe table %s: %w", p.Table, dynamostore.Explain(p.DynamoDB, p.Table, err))
 	}
 	return out.Table, nil
 }

@@ -3,6 +3,7 @@ package scaffold
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -10,12 +11,19 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"text/template"
 )
 
 //go:embed all:app
 var app embed.FS
+
+// The modes of what is written, less the umask: sources are everybody's to read.
+const (
+	fileMode   = 0o644
+	folderMode = 0o755
+)
 
 // suffix is what files of the templates have behind their names, so that no tool takes them for what they will be.
 const suffix = ".tmpl"
@@ -37,6 +45,41 @@ type App struct {
 	Version string
 	// Replace is a folder with the source of perdure, to build with that; it goes before Version.
 	Replace string
+}
+
+// corePath is the module path of perdure itself.
+const corePath = "github.com/perdure-dev/perdure"
+
+// Unfetched returns what to do when Go says that it cannot have perdure itself, for an application in dir; empty when it says
+// something else.
+func Unfetched(said, dir string) string {
+	if !lacks.MatchString(said) {
+		return ""
+	}
+	source := cmp.Or(sourceFolder(), "DIR")
+	hint := fmt.Sprintf("Go cannot fetch perdure itself, as when it is not published where Go looks: build with the source in a clone of it: cd %s && go mod edit -replace %s=%s && go mod tidy; a new application gets that by perdure init --replace %s",
+		dir, corePath, source, source)
+	if source == "DIR" {
+		hint += ", DIR being the clone's folder"
+	}
+	return hint
+}
+
+// lacks is how Go says that it cannot have perdure.
+var lacks = regexp.MustCompile(`(package|module|reading) github\.com/perdure-dev/perdure|github\.com/perdure-dev/perdure@\S+: |//\S*/github\.com/perdure-dev/perdure`)
+
+// sourceFolder returns the folder of the source that this program was built from, where that is a clone that is still there;
+// else an empty text.
+func sourceFolder() string {
+	_, file, _, ok := runtime.Caller(0)
+	dir, here := strings.CutSuffix(filepath.ToSlash(file), "/cmd/perdure/internal/scaffold/scaffold.go")
+	if !ok || !here || strings.Contains(dir, "@") { // a version in Go's cache of modules
+		return ""
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "go.mod")); err != nil || !strings.HasPrefix(string(text), "module "+corePath+"\n") {
+		return ""
+	}
+	return filepath.FromSlash(dir)
 }
 
 // Name is the last part of the module's path.
@@ -64,7 +107,9 @@ func Write(dir string, a App) (files []string, err error) {
 		for _, name := range files {
 			_ = os.Remove(filepath.Join(dir, name))
 		}
-		_ = os.Remove(filepath.Join(dir, "tasks"))
+		for _, name := range []string{"tasks", "events"} {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
 		if made {
 			_ = os.Remove(dir)
 		}
@@ -75,7 +120,7 @@ func Write(dir string, a App) (files []string, err error) {
 			return err
 		}
 		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(dir, name), 0o750)
+			return os.MkdirAll(filepath.Join(dir, name), folderMode)
 		}
 		text, err := render(path, a)
 		if err != nil {
@@ -86,7 +131,7 @@ func Write(dir string, a App) (files []string, err error) {
 			name = ".gitignore"
 		}
 		files = append(files, name)
-		return os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		return os.WriteFile(filepath.Join(dir, name), text, fileMode)
 	})
 	return files, err
 }
@@ -110,7 +155,7 @@ func emptyFolder(dir string) (made bool, err error) {
 	there, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return true, os.MkdirAll(dir, 0o750)
+		return true, os.MkdirAll(dir, folderMode)
 	case err != nil:
 		return false, err
 	case len(there) > 0:
