@@ -72,3 +72,23 @@ func TestTheInstalledCommandPrintsWhatThePageShowsOfInit(t *testing.T) {
 		t.Errorf("%s: -page +run\n%s", command, diff)
 	}
 }
+
+// The page's first way was that of a version that is published, which nobody who only has a clone can go.
+func TestTheCommandOfACloneIsInstalledAsThePageSays(t *testing.T) {
+	t.Parallel()
+	checkout, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, bin := t.TempDir(), t.TempDir()
+	if err := os.Symlink(checkout, filepath.Join(home, "perdure")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", shown(t, "cd perdure "))
+	cmd.Dir = home
+	cmd.Env = append(bare(t, tools(t)...), "HOME="+home, "GOBIN="+bin, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "shop has a new application:") || !regexp.MustCompile(`(?m)^ok +shop/tasks`).Match(out) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -260,4 +262,33 @@ func (l *logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+// A failure of some length went on in the next lines, and the table was one no more.
+func TestATableFitsTheTerminalAndIsWholeElsewhere(t *testing.T) {
+	t.Parallel()
+	w := start(t, stack.Options{List: true})
+	long := strings.Repeat("no such word, ", 12)
+	id := strings.TrimSpace(done(t, w.env, "enqueue", "await_payment", "--input", `"order 17"`))
+	done(t, w.env, "wakeup", "await_payment", "order 17", "--failure", long+"at all")
+	for _, columns := range []uint16{60, 80, 120} {
+		for _, args := range [][]string{{"list", "--color", "always"}, {"tree", id}} {
+			shown, _ := onScreen(t, columns, where{out: true}, w.env, args...)
+			shown = regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(shown, "")
+			if lines := strings.Split(strings.TrimSpace(shown), "\r\n"); len(lines) != 2 || !strings.Contains(lines[1], "…") || columns >= 120 && !strings.Contains(lines[1], "no such") ||
+				columns >= 80 && !strings.Contains(lines[1], id) {
+				t.Errorf("perdure %v on %d columns:\n%s", args, columns, shown)
+			} else if n := max(utf8.RuneCountInString(lines[0]), utf8.RuneCountInString(lines[1])); n > int(columns) {
+				t.Errorf("perdure %v on %d columns has %d:\n%s", args, columns, n, shown)
+			}
+		}
+	}
+	for _, args := range [][]string{{"list"}, {"tree", id}, {"get", id}} {
+		if out := done(t, w.env, args...); !strings.Contains(out, "at all\n") {
+			t.Errorf("perdure %v, not on a terminal:\n%s", args, out)
+		}
+	}
+	if shown, _ := onScreen(t, 80, where{out: true}, w.env, "get", id); !strings.Contains(shown, "at all\r\n") {
+		t.Errorf("perdure get:\n%s", shown)
+	}
 }

@@ -28,6 +28,7 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 	}
 	noTable := []string{"PERDURE_TABLE=nowhere"}
 	down := []string{"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1"}
+	nonsense := []string{"AWS_ENDPOINT_URL_DYNAMODB=", "AWS_ENDPOINT_URL_LAMBDA=", "AWS_ENDPOINT_URL=nonsense"}
 	before := w.Meter.Total().Write
 	for _, test := range []struct {
 		args string
@@ -98,6 +99,38 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue count_words --each " + broken, nil, 2, "line 2 is no JSON: nothing was enqueued"},
 		{"enqueue count_words --each " + broken + " --wait", nil, 2, "--each does not go with"},
 		{"enqueue count_words --key-prefix x", nil, 2, "--key-prefix is for --each"},
+		{"enqueue count_words", nil, 2, "the input is missing"},
+		{"enqueue count_words --direct --timeout 1s", nil, 2, "--direct needs --input"},
+		{"enqueue count_words --input \"x\" --id=", nil, 2, "--id is empty"},
+		{"enqueue count_words --input \"x\" --key=", nil, 2, "--key is empty"},
+		{"enqueue count_words --each=", nil, 2, "--each is empty"},
+		{"enqueue count_words --each /dev/null --key-prefix=", nil, 2, "--key-prefix is empty"},
+		{"enqueue count_words --input \"x\" --start-at=", nil, 2, "--start-at is empty"},
+		{"enqueue count_words --input \"x\" --delay 1us", nil, 2, "--delay is 1µs: it must be whole milliseconds"},
+		{"enqueue count_words --input \"x\" --delay 1", nil, 2, "as in 90s or 5m"},
+		{"enqueue count_words --input \"x\" --wait-timeout 1s", nil, 2, "--wait-timeout is for --wait"},
+		{"enqueue count_words --input \"x\" --table nosuch", nil, 2, "the request is for table nosuch, and this function's is " + w.Table},
+		{"enqueue count_words --each " + broken + " --table nosuch", nil, 2, "line 2 is no JSON"},
+		{"wakeup await_payment k --output 1 --table nosuch", nil, 1, "table not found: nosuch"},
+		{"wakeup await_payment k --failure=", nil, 2, "--failure is empty"},
+		{"wakeup await_payment k --output 1 --failure=", nil, 2, "--failure is empty"},
+		{"wakeup await_payment k", []string{"PERDURE_TABLE=nowhere"}, 2, "--output or --failure, one of them"},
+		{"redrive --status failed --task=", nil, 2, "--task is empty"}, // a script's variable that is not set: all tasks were meant
+		{"list --status=", nil, 2, "--status is empty"},
+		{"get there --region=", nil, 2, "--region is empty"},
+		{"get " + strings.Repeat("x", 256), nil, 2, "at most 255 bytes"},
+		{"get there", nonsense, 2, `the endpoint of DynamoDB is "nonsense": it must be a URL`},
+		{"enqueue count_words --input 1", nonsense, 2, `the endpoint of Lambda is "nonsense": it must be a URL`},
+		{"tasks", nonsense, 2, "correct AWS_ENDPOINT_URL_LAMBDA, AWS_ENDPOINT_URL or the profile"},
+		{"doctor", nonsense, 2, `the endpoint of DynamoDB is "nonsense"`},
+		{"doctor", []string{"AWS_ENDPOINT_URL_SQS=ftp://x"}, 2, `the endpoint of SQS is "ftp://x"`},
+		{"tasks", down, 1, "Lambda does not answer in us-east-1 at http://127.0.0.1:1: check the network and AWS_ENDPOINT_URL_LAMBDA"},
+		{"tasks --function=", nil, 2, "which enqueue function?"},
+		{"tasks --function nosuch", nil, 1, "there is no function nosuch"},
+		{"tasks --table nosuch", nil, 2, "the request is for table nosuch"},
+		{"doctor", down, 1, "DynamoDB does not answer for table"},
+		{"run --host localhost", nil, 2, `--host is "localhost"`},
+		{"--version x", nil, 2, `there is no command "x"`},
 		{"doctor", []string{"PERDURE_TABLE="}, 2, "which table?"},
 		{"doctor", noTable, 1, "table not found"},
 		{"doctor", down, 1, "describe table"},
@@ -147,8 +180,8 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 			continue
 		}
 		commands++
-		if text := done(t, nil, name, "--help"); !strings.Contains(text, "Examples:\n  perdure "+name) {
-			t.Errorf("%s has no example:\n%s", name, text)
+		if text := done(t, nil, name, "--help"); !strings.Contains(text, "Examples:\n  perdure "+name) || strings.Contains(text, "(default )") {
+			t.Errorf("%s has no example, or a default that is nothing:\n%s", name, text)
 		}
 	}
 	if commands < 9 {

@@ -1,6 +1,7 @@
 package scaffold
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/perdure-dev/perdure/functions/handler"
 )
 
 var update = flag.Bool("update", false, "write the application's template anew from the root's")
@@ -74,7 +77,7 @@ func TestAnApplicationIsWrittenIntoAnEmptyFolderAlone(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "shop")
 	files, err := Write(dir, App{Module: "example.com/shop", Version: "v1.2.3"})
-	if err != nil || len(files) != 9 {
+	if err != nil || len(files) != 15 {
 		t.Fatalf("%d files: %v, error %v", len(files), files, err)
 	}
 	for _, name := range files {
@@ -87,6 +90,13 @@ func TestAnApplicationIsWrittenIntoAnEmptyFolderAlone(t *testing.T) {
 	if diff := cmp.Diff("module example.com/shop\n\ngo 1.26\n\nrequire github.com/perdure-dev/perdure v1.2.3\n\n", string(mod)); diff != "" {
 		t.Error(diff)
 	}
+	// Others may read it, as far as the umask lets them.
+	umask := umaskOf(t)
+	for name, mode := range map[string]os.FileMode{".": 0o755, "tasks": 0o755, "main.go": 0o644, "events/tick.json": 0o644} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode&^umask {
+			t.Errorf("%s: %v, error %v", name, info.Mode(), err)
+		}
+	}
 	if _, err := Write(dir, App{Module: "example.com/shop"}); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("a second time: error %v", err)
 	}
@@ -97,5 +107,95 @@ func TestAnApplicationIsWrittenIntoAnEmptyFolderAlone(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "below")); err == nil {
 		t.Error("something was left")
+	}
+}
+
+// umaskOf returns the bits that new files lack here.
+func umaskOf(t *testing.T) os.FileMode {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "x")
+	if err := os.Mkdir(name, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 0o777 &^ info.Mode().Perm()
+}
+
+// sam local sets only variables that the template names, and hands events on as they are.
+func TestTheApplicationsEventsAndEnvironmentAreWhatTheFunctionsTake(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "shop")
+	files, err := Write(dir, App{Module: "example.com/shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct{ Parameters map[string]string }
+	read := func(name string, v any) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := json.NewDecoder(strings.NewReader(string(text)))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(v); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	read("env.json", &env)
+	if len(env.Parameters) == 0 {
+		t.Error("env.json sets nothing")
+	}
+	for name := range env.Parameters {
+		if !strings.Contains(string(Template()), "\n        "+name+": ") {
+			t.Errorf("the template does not name %s", name)
+		}
+	}
+	requests := 0
+	for _, name := range files {
+		switch {
+		case !strings.HasPrefix(name, "events/"):
+		case name == "events/tick.json" || name == "events/stream.json":
+			read(name, &map[string]any{})
+		default:
+			var r handler.Request
+			if read(name, &r); r.Action == "" {
+				t.Errorf("%s asks for nothing", name)
+			}
+			requests++
+		}
+	}
+	if requests < 3 {
+		t.Errorf("%d requests", requests)
+	}
+}
+
+func TestWhatGoSaysWhenItCannotHavePerdureIsKnown(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{
+		"main.go:5:2: no required module provides package github.com/perdure-dev/perdure/functions/handler; to add it:",
+		"go: shop imports\n\tgithub.com/perdure-dev/perdure/core: cannot find module providing package github.com/perdure-dev/perdure/core: module lookup disabled by GOPROXY=off",
+		"module github.com/perdure-dev/perdure/core: reading https://proxy.golang.org/github.com/perdure-dev/perdure/core/@v/list: 404 Not Found",
+		"main.go:2:8: missing go.sum entry for module providing package github.com/perdure-dev/perdure/core (imported by v); to add:",
+		"github.com/perdure-dev/perdure/core: github.com/perdure-dev/perdure@v0.0.0-20260101000000-abcdefabcdef: invalid version: git ls-remote -q",
+		`Get "https://127.0.0.1:1/github.com/perdure-dev/perdure/@v/v0.1.0.zip": dial tcp 127.0.0.1:1: connect: connection refused`,
+	} {
+		for _, says := range []string{"cd shop && go mod edit -replace github.com/perdure-dev/perdure=", "perdure init --replace "} {
+			if hint := Unfetched(said, "shop"); !strings.Contains(hint, says) {
+				t.Errorf("of %s it says %q", said, hint)
+			}
+		}
+	}
+	for _, said := range []string{
+		"main.go:3:6: x declared and not used",
+		"tasks.go:9:2: cannot use 1 (untyped int constant) as *core.Task[string, string] value in argument to github.com/perdure-dev/perdure/core.NewRegistry",
+		"no required module provides package github.com/other/perdure; to add it:",
+	} {
+		if hint := Unfetched(said, "shop"); hint != "" {
+			t.Errorf("of %s it says %q", said, hint)
+		}
 	}
 }
