@@ -88,7 +88,7 @@ func TestTheCommandOfACloneIsInstalledAsThePageSays(t *testing.T) {
 	cmd.Dir = home
 	cmd.Env = append(bare(t, tools(t)...), "HOME="+home, "GOBIN="+bin, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "shop has a new application:") || !regexp.MustCompile(`(?m)^ok +shop/tasks`).Match(out) {
+	if err != nil || !strings.Contains(string(out), "shop has a new application:") || !regexp.MustCompile(`(?m)^ok\s+shop/tasks`).Match(out) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

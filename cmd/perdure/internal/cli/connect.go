@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -79,8 +81,20 @@ func placed(service string, endpoint *string, region string) error {
 			service, e, strings.ToUpper(service))
 	case region == "":
 		return usagef("which region? Use --region, or set AWS_REGION or the region of the profile")
+	case !regionPattern.MatchString(region):
+		return usagef("the region is %q: it must be a name like eu-central-1: correct --region, AWS_REGION or the profile", region)
 	}
 	return nil
+}
+
+var regionPattern = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+
+// unanswered is a question to somebody whose endpoint does not answer; empty where it is not on this machine.
+func unanswered(endpoint *string) string {
+	if loopback(aws.ToString(endpoint)) {
+		return " (is perdure run running?)"
+	}
+	return ""
 }
 
 func isEndpoint(text string) bool {
@@ -112,14 +126,24 @@ func (a *app) dynamoDB(ctx context.Context) (*dynamodb.Client, error) {
 	return client, placed("DynamoDB", client.Options().BaseEndpoint, client.Options().Region)
 }
 
+const (
+	// noDays is --retention-days when it is not given.
+	noDays = -1
+	// maxDays is what the functions allow too.
+	maxDays = 3650
+)
+
 // retention returns how long what is closed is kept. Nobody knows here what the functions were told, and what is kept
 // too long does less harm than what is gone too early.
 func (a *app) retention() (time.Duration, error) {
 	days := a.retentionDays
-	if text := os.Getenv("PERDURE_RETENTION_DAYS"); days < 0 && text != "" {
+	if days < noDays || days > maxDays {
+		return 0, usagef("--retention-days is %d: it must be from 0 to %d", days, maxDays)
+	}
+	if text := os.Getenv("PERDURE_RETENTION_DAYS"); days == noDays && text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return 0, usagef("PERDURE_RETENTION_DAYS is %q: it must be a number of days", text)
+		if err != nil || n < 0 || n > maxDays {
+			return 0, usagef("PERDURE_RETENTION_DAYS is %q: it must be a number of days, from 0 to %d", text, maxDays)
 		}
 		days = n
 	}
@@ -155,7 +179,11 @@ func (a *app) store(ctx context.Context) (*dynamostore.Store, error) {
 		return nil, err
 	}
 	if options.Shards, err = store.Shards(ctx); err != nil {
-		return nil, fmt.Errorf("open table %s: %w", a.table, err)
+		asks := ""
+		if errors.As(err, new(net.Error)) {
+			asks = unanswered(api.Options().BaseEndpoint)
+		}
+		return nil, fmt.Errorf("open table %s%s: %w", a.table, asks, err)
 	}
 	return dynamostore.New(api, a.table, options)
 }

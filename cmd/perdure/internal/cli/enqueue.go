@@ -137,6 +137,10 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 		return usagef("--direct needs --input: nothing is known of the task")
 	case f.Changed("wait-timeout") && !o.wait:
 		return usagef("--wait-timeout is for --wait")
+	case o.sleeping && (o.retries || f.Changed("schedule-to-start") || f.Changed("start-to-finish")):
+		return usagef("--sleeping does not go with the retry flags, --schedule-to-start and --start-to-finish: a sleep has no attempts")
+	case !o.direct && f.Changed("retention-days"):
+		return usagef("--retention-days is for --direct: the enqueue function has its own")
 	case o.sleeping && !o.direct:
 		return usagef("--sleeping is for --direct: the enqueue function knows the task")
 	case !o.direct && function == "":

@@ -69,10 +69,15 @@ func (a *app) invoke(ctx context.Context, request handler.Request) (handler.Resp
 		return response, fmt.Errorf("function %s: %s", a.function, said.Message)
 	}
 	if err := json.Unmarshal(out.Payload, &response); err != nil {
-		return response, fmt.Errorf("function %s answers what the enqueue function does not: %w", a.function, err)
+		return response, fmt.Errorf("function %s answers what the enqueue function does not: name that by --function (the stack's output EnqueueFunctionName): %w", a.function, err)
 	}
-	if response.Error != nil {
+	switch {
+	case response.Error != nil:
 		return response, answerError(response.Error)
+	case response.ExecutionID == "" && response.Table == "" && len(response.Tasks) == 0:
+		// Another function takes the event for its own, and does with it what it does with any.
+		return response, fmt.Errorf("function %s answers what the enqueue function does not: name that by --function (the stack's output EnqueueFunctionName): %s",
+			a.function, shortened(string(out.Payload), 200))
 	}
 	return response, nil
 }
@@ -105,8 +110,8 @@ func (a *app) invokeError(client *lambda.Client, err error) error {
 		if e := aws.ToString(client.Options().BaseEndpoint); e != "" {
 			where += " at " + e
 		}
-		return fmt.Errorf("invoke function %s: Lambda does not answer %s: check the network and AWS_ENDPOINT_URL_LAMBDA, and, on this machine, that perdure run runs: %w",
-			a.function, where, err)
+		return fmt.Errorf("invoke function %s%s: Lambda does not answer %s: check the network and AWS_ENDPOINT_URL_LAMBDA: %w",
+			a.function, unanswered(client.Options().BaseEndpoint), where, err)
 	}
 	return fmt.Errorf("invoke function %s: %w", a.function, err)
 }

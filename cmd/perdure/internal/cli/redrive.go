@@ -109,6 +109,8 @@ func (q *redriveQuery) check(args []string, now time.Time) error {
 		return usagef("redrive what? Name executions, or say --status, as in --status failed")
 	case len(args) > 0 && filtered:
 		return usagef("redrive takes ids or a filter, not both")
+	case len(args) > 1 && slices.Contains(args, "-"):
+		return usagef("redrive reads standard input (-) or takes ids, not both")
 	case slices.Contains(args, ""):
 		return usagef("an execution id is empty")
 	case q.limit < 0:

@@ -182,7 +182,7 @@ const maxID = 255
 
 // writerFlags adds the flags of commands that write to the table, by which their writes are as the functions' are.
 func (a *app) writerFlags(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&a.retentionDays, "retention-days", -1,
+	cmd.Flags().IntVar(&a.retentionDays, "retention-days", noDays,
 		"days for which what this command closes is kept, 0 for ever; default PERDURE_RETENTION_DAYS, else for ever")
 	cmd.Flags().Lookup("retention-days").DefValue = "0" // which the help leaves out: it says what it is by default
 }
