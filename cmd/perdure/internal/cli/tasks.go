@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/perdure-dev/perdure/core"
 	"github.com/perdure-dev/perdure/functions/handler"
 )
 
@@ -51,6 +52,9 @@ or PERDURE_ENQUEUE_FUNCTION.`,
 func taskRow(t handler.Task) []cell {
 	span := func(ms int64) string { return durationText(time.Duration(ms) * time.Millisecond) }
 	timeout, attempts := span(t.TimeoutMS), ""
+	if t.Kind == core.KindSequential || t.Kind == core.KindLooping {
+		timeout = "" // it has no code of its own
+	}
 	if t.MaxAttempts > 0 {
 		attempts = strconv.Itoa(t.MaxAttempts)
 	}
