@@ -89,11 +89,15 @@ func (d *definition) check(c Codec, v value) error {
 }
 
 // noInput returns what stands for the input that a caller left out. What is left out is not null.
-func (d *definition) noInput(c Codec) ([]byte, error) {
+func (d *definition) noInput(c Codec) (input []byte, err error) {
 	if !d.inputless {
 		return nil, errors.New("the input is missing: give one, null where that is meant")
 	}
-	return c.Encode(struct{}{})
+	err = guardedCall(func() (err error) {
+		input, err = encodeValue(c, struct{}{})
+		return err
+	})
+	return input, err
 }
 
 // Validate makes the task refuse inputs for which check returns an error: at enqueue, where the error matches
