@@ -95,12 +95,19 @@ type SchemaAPI interface {
 // CreateTable creates the table, waits until it is active and switches its time to live on. A table that is
 // there already must have the same schema: see CheckTable.
 func CreateTable(ctx context.Context, api SchemaAPI, table string, opts TableOptions) error {
+	begun := time.Now()
 	_, err := api.CreateTable(ctx, TableInput(table, opts))
 	var inUse *types.ResourceInUseException
-	if errors.As(err, &inUse) {
-		return CheckTable(ctx, api, table, opts)
-	}
-	if err != nil {
+	switch {
+	case errors.As(err, &inUse):
+		if err := CheckTable(ctx, api, table, opts); err != nil {
+			return err
+		}
+		// One that is as young as this call is most likely its own: the answer was lost, and the SDK asked again.
+		if young, err := createdSince(ctx, api, table, begun.Add(-clocksApart)); err != nil || !young {
+			return err
+		}
+	case err != nil:
 		return fmt.Errorf("create table %s: %w", table, explain(table, err))
 	}
 	waiter := dynamodb.NewTableExistsWaiter(api, func(o *dynamodb.TableExistsWaiterOptions) {
@@ -115,10 +122,22 @@ func CreateTable(ctx context.Context, api SchemaAPI, table string, opts TableOpt
 			AttributeName: aws.String(attributeTTL), Enabled: aws.Bool(true),
 		},
 	})
-	if err != nil {
+	if err != nil && !strings.Contains(err.Error(), "already enabled") {
 		return fmt.Errorf("switch on the time to live of table %s: %w", table, explain(table, err))
 	}
 	return nil
+}
+
+// clocksApart is how far this clock and DynamoDB's may be apart.
+const clocksApart = 5 * time.Second
+
+// createdSince reports whether a table was created after a time.
+func createdSince(ctx context.Context, api SchemaAPI, table string, since time.Time) (bool, error) {
+	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(table)})
+	if err != nil {
+		return false, fmt.Errorf("check table %s: %w", table, explain(table, err))
+	}
+	return aws.ToTime(out.Table.CreationDateTime).After(since), nil
 }
 
 // CheckTable compares a table with TableInput. The error matches ErrTableNotFound, or ErrSchema and then says

@@ -67,3 +67,19 @@ func TestAnEnqueueFunctionOfAVersionBeforeIsAsked(t *testing.T) {
 		t.Errorf("it printed %s and asked %q", out, asked)
 	}
 }
+
+// The SDK asked again when an answer was late or an error, and the function enqueued again.
+func TestAnEnqueueIsNotSentASecondTime(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		http.Error(w, `{"Message":"later"}`, http.StatusServiceUnavailable)
+	}))
+	defer failing.Close()
+	env := []string{"AWS_ENDPOINT_URL_LAMBDA=" + failing.URL, "PERDURE_TABLE=t", "PERDURE_ENQUEUE_FUNCTION=enqueue"}
+	o := perdure(t, env, "enqueue", "count_words", "--input", `"x"`)
+	if o.exit != 1 || asked != 1 || !strings.Contains(o.stderr, "it may have done what it was asked for: ask again with the same --id or --key") {
+		t.Errorf("exit code %d, asked %d times: %s", o.exit, asked, o.stderr)
+	}
+}

@@ -28,6 +28,8 @@ const (
 	// connectWithin and answerWithin are when a person is told that nobody is there, and not left to wait.
 	connectWithin = 3 * time.Second
 	answerWithin  = 10 * time.Second
+	// invokedWithin is the same for the enqueue function, which answers when it is done: it may have to start first.
+	invokedWithin = 75 * time.Second
 	// localRegion is what a DynamoDB on this machine is asked in when nothing says otherwise.
 	localRegion = "us-east-1"
 )
@@ -35,9 +37,7 @@ const (
 // aws loads the AWS configuration as the flags, the environment and the profile say.
 func (a *app) aws(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = answerWithin
-		}).WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectWithin })),
+		config.WithHTTPClient(impatient(answerWithin)),
 		config.WithLogger(logging.Nop{}), // what a person should know is in the errors
 	}
 	if a.profile != "" {
@@ -54,6 +54,13 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 		return cfg, usagef("AWS configuration: %w", err)
 	}
 	return cfg, nil
+}
+
+// impatient returns an HTTP client that waits so long for an answer.
+func impatient(answer time.Duration) *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().
+		WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = answer }).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectWithin })
 }
 
 // place fills in what a service client is told: the endpoint of the flag, and, for an endpoint on this machine, which

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/perdure-dev/perdure/functions/handler"
 )
@@ -23,7 +25,12 @@ func (a *app) lambda(ctx context.Context) (*lambda.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { a.place(&o.BaseEndpoint, &o.Region, &o.Credentials) })
+	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) {
+		a.place(&o.BaseEndpoint, &o.Region, &o.Credentials)
+		// A function that is asked again enqueues again: one whose answer is late, or lost, may have done it.
+		o.RetryMaxAttempts = 1
+		o.HTTPClient = impatient(invokedWithin)
+	})
 	return client, placed("Lambda", client.Options().BaseEndpoint, client.Options().Region)
 }
 
@@ -110,8 +117,16 @@ func (a *app) invokeError(client *lambda.Client, err error) error {
 		if e := aws.ToString(client.Options().BaseEndpoint); e != "" {
 			where += " at " + e
 		}
+		if network.Timeout() && !errors.As(err, new(*net.OpError)) {
+			return fmt.Errorf("invoke function %s: it has not answered %s within %s, and may have done what it was asked for: ask again with the same --id or --key: %w",
+				a.function, where, invokedWithin, err)
+		}
 		return fmt.Errorf("invoke function %s%s: Lambda does not answer %s: check the network and AWS_ENDPOINT_URL_LAMBDA: %w",
 			a.function, unanswered(client.Options().BaseEndpoint), where, err)
+	}
+	var answer *smithyhttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() >= http.StatusInternalServerError {
+		return fmt.Errorf("invoke function %s: it may have done what it was asked for: ask again with the same --id or --key: %w", a.function, err)
 	}
 	return fmt.Errorf("invoke function %s: %w", a.function, err)
 }
