@@ -41,7 +41,7 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	}
 	var result Result
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway, IDs: ids, Shared: shared,
+		Now: now, Limit: room, ExecutorID: x.id, Left: left, Most: x.cfg.Limits.Timeout, Leeway: x.cfg.Leeway, IDs: ids, Shared: shared,
 	})
 	result.add(swept)
 	result.more = len(swept.Executions) == room

@@ -38,6 +38,11 @@ func (c *Client) redrive(ctx context.Context, id string) (string, error) {
 	case !old.Status.Finished() || old.Status == StatusCompleted:
 		return "", &TransitionError{ExecutionID: id, Status: old.Status, Event: "redrive"}
 	}
+	if old.Family == nil || !old.Family.Sequential {
+		if err := c.opts.Limits.checkTimeout(old.TaskID, old.Timeout); err != nil {
+			return "", err
+		}
+	}
 	in, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, old)
 	if err != nil {
 		return "", err

@@ -61,7 +61,7 @@ type Store interface {
 	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []SpawnResult
 
 	// ClaimReady applies StartAttempt to due executions in queue ready. Executions that do not fit claim.Left
-	// are skipped.
+	// are skipped, but for those that StartAttempt gives out all the same.
 	ClaimReady(ctx context.Context, claim ReadyClaim) (Swept, error)
 
 	// ClaimChildrenFinished applies ClaimChildren to due parents in queue parent: those whose children are all
@@ -190,6 +190,7 @@ type ReadyClaim struct {
 	Limit      int           // of executions claimed; below 1 nothing is looked at
 	ExecutorID string        // not empty
 	Left       time.Duration // what is left of the executor's life
+	Most       time.Duration // the longest timeout that any executor has time for; 0 for no bound
 	Leeway     time.Duration
 	// Shared says that other executors may claim from the same queue. A store in which a lost claim costs something may
 	// then leave some of the due executions to them for a few seconds, and others than the oldest, so that they do not all

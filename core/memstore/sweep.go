@@ -61,7 +61,7 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 	if err := core.CheckExecutor(c.ExecutorID); err != nil {
 		return core.Swept{}, err
 	}
-	ev := core.StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway}
+	ev := core.StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Most: c.Most, Leeway: c.Leeway}
 	if len(c.IDs) == 0 {
 		return s.sweepEvent(core.QueueReady, c.Now, c.Limit, ev)
 	}
