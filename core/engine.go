@@ -75,13 +75,13 @@ const (
 )
 
 // LongestTimeout is the longest Timeout of an attempt that an executor which lives FunctionTimeout has time for: that, less
-// FlushMargin and StartMargin, 4 s by default. It is 0, for any, when FunctionTimeout is 0, and negative when that is
-// shorter than the margins. Only these three fields count.
+// FlushMargin and StartMargin, 4 s by default; 0, which stands for any, when FunctionTimeout is 0. Only these three
+// fields count.
 func (c Config) LongestTimeout() time.Duration {
 	if c.FunctionTimeout <= 0 {
 		return 0
 	}
-	return c.FunctionTimeout - c.margins()
+	return max(time.Millisecond, c.FunctionTimeout-c.margins())
 }
 
 // margins is what of an executor's life no attempt has.
@@ -159,16 +159,15 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.FunctionTimeout < 0 || cfg.FunctionTimeout > maxDuration {
 		errs = append(errs, invalidf("engine: FunctionTimeout is %s, must be from 0 to %s", cfg.FunctionTimeout, maxDuration))
 	}
-	longest := cfg.LongestTimeout()
 	for _, id := range cfg.Registry.IDs() {
 		def := cfg.Registry.tasks[id]
-		if t := def.opts.Timeout; def.sleepKey == nil && cfg.FunctionTimeout > 0 && t > longest {
+		if t := def.opts.Timeout; def.sleepKey == nil && cfg.FunctionTimeout > 0 && t > cfg.FunctionTimeout-cfg.margins() {
 			errs = append(errs, invalidf("task %q: its Timeout %s does not fit the function's timeout %s less %s to start and to flush: shorten the one or raise the other",
 				id, t, cfg.FunctionTimeout, cfg.margins()))
 		}
 	}
 	if cfg.Limits.Timeout == 0 {
-		cfg.Limits.Timeout = max(0, longest)
+		cfg.Limits.Timeout = cfg.LongestTimeout()
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

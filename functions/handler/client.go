@@ -46,7 +46,7 @@ func NewClient(ctx context.Context, registry func() (*core.Registry, error), opt
 		}
 	}
 	client, err := core.NewClient(store, core.ClientOptions{
-		Registry: tasks, Codec: opts.Codec, Limits: opts.Limits, KeepWakeups: opts.KeepWakeups, Logger: log,
+		Registry: tasks, Codec: opts.Codec, Limits: config.limits(opts.Limits), KeepWakeups: opts.KeepWakeups, Logger: log,
 		Observer: opts.Observer,
 	})
 	if err != nil {

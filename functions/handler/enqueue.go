@@ -154,7 +154,7 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 		return nil, err
 	}
 	config := core.Config{
-		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Options.Limits, Leeway: a.Config.Leeway,
+		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Config.limits(a.Options.Limits), Leeway: a.Config.Leeway,
 		Observer: a.observer(),
 	}
 	if a.Options.Configure != nil {

@@ -85,8 +85,12 @@ func (a *App) Loop(loop core.Loop, registry func() (*core.Registry, error)) (fun
 	if loop != core.LoopStartReady && loop != core.LoopProcessChildren {
 		functionTimeout = 0
 	}
+	limits := a.Options.Limits
+	if loop != core.LoopStartReady { // which goes by its own timeout
+		limits = a.Config.limits(limits)
+	}
 	config := core.Config{
-		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Options.Limits,
+		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: limits,
 		Concurrency: a.Config.Concurrency, FunctionTimeout: functionTimeout, Leeway: a.Config.Leeway, Poll: a.Config.Poll,
 		Observer: a.observer(),
 	}
