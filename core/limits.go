@@ -106,7 +106,7 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 		return s, invalidf("options of task %q: Delay is %s, must be from 0 to %s", def.id, opts.Delay, maxDuration)
 	case opts.Delay != 0 && !opts.StartAt.IsZero():
 		return s, invalidf("options of task %q: Delay and StartAt exclude each other", def.id)
-	case opts.StartAt.Sub(now) > maxDuration:
+	case opts.StartAt.After(now.Add(maxDuration)) || opts.StartAt.Year() > 9999: // a Time wraps round far beyond that
 		return s, invalidf("options of task %q: StartAt is %s, must be within %s", def.id, opts.StartAt, maxDuration)
 	case opts.Timeout != 0 && (opts.Timeout < time.Millisecond || opts.Timeout > maxDuration):
 		return s, invalidf("options of task %q: Timeout is %s, must be from 1ms to %s", def.id, opts.Timeout, maxDuration)
