@@ -180,9 +180,9 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 			return response, nil
 		}
 		if code := errorCode(err); code != CodeUnavailable {
-			return Response{Error: &Error{Code: code, Message: err.Error()}}, nil
+			return Response{Error: &Error{Code: code, Message: message(err)}}, nil
 		}
-		return Response{}, messages.InvokeResponse_Error{Type: CodeUnavailable, Message: err.Error()}
+		return Response{}, messages.InvokeResponse_Error{Type: CodeUnavailable, Message: message(err)}
 	}, nil
 }
 
@@ -273,7 +273,7 @@ func redrive(ctx context.Context, client *core.Client, r Request) (Response, err
 	id, err := client.Redrive(ctx, r.ExecutionID)
 	switch {
 	case errors.Is(err, core.ErrNotAllowed): // also of one that is finished, since it completed
-		return Response{Error: &Error{Code: CodeNotAllowed, Message: err.Error()}}, nil
+		return Response{Error: &Error{Code: CodeNotAllowed, Message: message(err)}}, nil
 	case err != nil && !errors.Is(err, core.ErrAlreadyExists):
 		return Response{}, err
 	}
