@@ -89,7 +89,7 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	}
 	log := about(x.log, parent)
 	if never {
-		log.WarnContext(ctx, "finalize fails: no executor has time for its timeout", logTimeout, parent.Timeout, logLimit, x.finalizeLimit(leased))
+		log.WarnContext(ctx, "finalize fails: no executor has time for its timeout", logTimeout, parent.Timeout.String(), logLimit, x.finalizeLimit(leased).String())
 		return x.end(ctx, parent, FinishFamily{ExecutorID: x.id, Failure: newFailure(CodeInvalid, fmt.Sprintf(
 			"finalize of task %q: it has the task's Timeout of %s, but no executor that runs it has more than %s: shorten it, or raise the timeout of the functions",
 			parent.TaskID, parent.Timeout, x.finalizeLimit(leased)), "")})

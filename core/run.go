@@ -66,7 +66,7 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 	case !known:
 		return called{}, x.giveBackUnknown(ctx, e, log)
 	case x.fitsNobody(e, def):
-		log.WarnContext(ctx, "execution fails: no executor has time for its timeout", logTimeout, e.Timeout, logLimit, x.cfg.Limits.Timeout)
+		log.WarnContext(ctx, "execution fails: no executor has time for its timeout", logTimeout, e.Timeout.String(), logLimit, x.cfg.Limits.Timeout.String())
 		return called{}, x.fail(ctx, e, invalidAttempt(x.cfg.Limits.checkTimeout(e.TaskID, e.Timeout)), log)
 	case x.shuttingDown():
 		return called{}, x.giveBack(ctx, e, 0)
