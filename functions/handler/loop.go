@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,7 +87,9 @@ func (a *App) Loop(loop core.Loop, registry func() (*core.Registry, error)) (fun
 		functionTimeout = 0
 	}
 	limits := a.Options.Limits
-	if loop != core.LoopStartReady { // which goes by its own timeout
+	if loop == core.LoopStartReady { // the timeout for tasks is its own
+		functionTimeout = cmp.Or(functionTimeout, a.Config.TaskTimeout)
+	} else {
 		limits = a.Config.limits(limits)
 	}
 	config := core.Config{
