@@ -17,7 +17,7 @@ type ClientOptions struct {
 	Codec Codec
 	// Limits must be the engine's. Default: see Limits.
 	Limits Limits
-	// KeepWakeups is how long a wake-up that comes before its sleeper is kept. Default 24 h.
+	// KeepWakeups is how long a wake-up that comes before its sleeper is kept. Default 24 h; from 1 ms to 10 years.
 	KeepWakeups time.Duration
 	// Logger gets what follow-ups leave to the background loops. Default: nothing is logged.
 	Logger *slog.Logger
@@ -47,8 +47,8 @@ func NewClient(store Store, opts ClientOptions) (*Client, error) {
 	}
 	opts.Limits = limits
 	switch {
-	case opts.KeepWakeups < 0 || opts.KeepWakeups > maxDuration:
-		return nil, invalidf("client: KeepWakeups is %s, must be from 0 to %s", opts.KeepWakeups, maxDuration)
+	case opts.KeepWakeups != 0 && (opts.KeepWakeups < time.Millisecond || opts.KeepWakeups > maxDuration):
+		return nil, invalidf("client: KeepWakeups is %s, must be 0 or from 1ms to %s", opts.KeepWakeups, maxDuration)
 	case opts.KeepWakeups == 0:
 		opts.KeepWakeups = 24 * time.Hour
 	}

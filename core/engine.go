@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -40,11 +41,14 @@ type Config struct {
 	// encoded, before it starts no more of them. Decoded values, and copies on their way to and from the store, come on
 	// top: some four times as much. Default 16 MB.
 	MaxPayload int
-	// FunctionTimeout is how long an executor lives; a registered task whose timeout does not fit in it,
-	// less FlushMargin, is an error of NewEngine. Default 0: for ever.
+	// FunctionTimeout is how long an executor lives. A registered task whose Timeout is longer than LongestTimeout is an
+	// error of NewEngine; an execution with a longer one than Limits.Timeout ends failed. Default 0: for ever.
 	FunctionTimeout time.Duration
 	// FlushMargin is kept free at an executor's end for its last writes. Default 3 s.
 	FlushMargin time.Duration
+	// StartMargin is what an executor may take at its beginning until it starts an attempt that takes all the time that
+	// it has. Default 1 s.
+	StartMargin time.Duration
 	// Leeway is how far the executors' clocks may be apart; every lease is longer by it. Default 5 s.
 	Leeway time.Duration
 	// MaxRecoveries is how many times in a row an execution whose executor died is tried again, with fewer and fewer beside
@@ -64,6 +68,26 @@ type Config struct {
 	CancelPoll time.Duration
 	// Observer is told what the engine does. Default: nobody is.
 	Observer Observer
+}
+
+const (
+	defaultFlushMargin = 3 * time.Second
+	defaultStartMargin = time.Second
+)
+
+// LongestTimeout is the longest Timeout of an attempt that an executor which lives FunctionTimeout has time for: that, less
+// FlushMargin and StartMargin, 4 s by default; 0, which stands for any, when FunctionTimeout is 0. Only these three
+// fields count.
+func (c Config) LongestTimeout() time.Duration {
+	if c.FunctionTimeout <= 0 {
+		return 0
+	}
+	return max(time.Millisecond, c.FunctionTimeout-c.margins())
+}
+
+// margins is what of an executor's life no attempt has.
+func (c Config) margins() time.Duration {
+	return cmp.Or(c.FlushMargin, defaultFlushMargin) + cmp.Or(c.StartMargin, defaultStartMargin)
 }
 
 // Engine runs executions. It holds no state but who is at work; what is under way belongs to an Executor.
@@ -117,7 +141,8 @@ func NewEngine(cfg Config) (*Engine, error) {
 		value    *time.Duration
 		standard time.Duration
 	}{
-		{"FlushMargin", &cfg.FlushMargin, 3 * time.Second},
+		{"FlushMargin", &cfg.FlushMargin, defaultFlushMargin},
+		{"StartMargin", &cfg.StartMargin, defaultStartMargin},
 		{"Leeway", &cfg.Leeway, 5 * time.Second},
 		{"UnknownTaskLimit", &cfg.UnknownTaskLimit, time.Hour},
 		{"SpawnCheck", &cfg.SpawnCheck, 10 * time.Second},
@@ -128,17 +153,22 @@ func NewEngine(cfg Config) (*Engine, error) {
 		if *d.value == 0 {
 			*d.value = d.standard
 		}
-		if *d.value < 0 {
-			errs = append(errs, invalidf("engine: %s is %s, must be positive", d.name, *d.value))
+		if *d.value < 0 || *d.value > maxDuration {
+			errs = append(errs, invalidf("engine: %s is %s, must be positive and at most %s", d.name, *d.value, maxDuration))
 		}
 	}
+	if cfg.FunctionTimeout < 0 || cfg.FunctionTimeout > maxDuration {
+		errs = append(errs, invalidf("engine: FunctionTimeout is %s, must be from 0 to %s", cfg.FunctionTimeout, maxDuration))
+	}
 	for _, id := range cfg.Registry.IDs() {
-		room := cfg.FunctionTimeout - cfg.FlushMargin
 		def := cfg.Registry.tasks[id]
-		if t := def.opts.Timeout; def.sleepKey == nil && cfg.FunctionTimeout > 0 && t > room {
-			errs = append(errs, invalidf("task %q: its Timeout %s does not fit the function's timeout %s less %s to flush: shorten the one or raise the other",
-				id, t, cfg.FunctionTimeout, cfg.FlushMargin))
+		if t := def.opts.Timeout; def.sleepKey == nil && cfg.FunctionTimeout > 0 && t > cfg.FunctionTimeout-cfg.margins() {
+			errs = append(errs, invalidf("task %q: its Timeout %s does not fit the function's timeout %s less %s to start and to flush: shorten the one or raise the other",
+				id, t, cfg.FunctionTimeout, cfg.margins()))
 		}
+	}
+	if cfg.Limits.Timeout == 0 {
+		cfg.Limits.Timeout = cfg.LongestTimeout()
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

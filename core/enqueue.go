@@ -96,6 +96,9 @@ func (c *Client) prepare(def *definition, input []byte, opts EnqueueOptions) (*E
 	if err != nil {
 		return nil, fmt.Errorf("enqueue: %w", err)
 	}
+	if err := c.opts.Limits.checkSpec(def, spec); err != nil {
+		return nil, fmt.Errorf("enqueue: %w", err)
+	}
 	if err := c.opts.Limits.checkPayload("the input of task "+def.id, input); err != nil {
 		return nil, fmt.Errorf("enqueue: %w", err)
 	}

@@ -103,7 +103,8 @@ type Failure struct {
 	Code FailureCode
 	// Message is at most 200 bytes long.
 	Message string
-	// Detail is the whole text when Message had to be cut, or a panic's stack; often empty.
+	// Detail is the text when Message had to be cut, and a panic's stack; often empty. Of a text or a stack of more than
+	// 16 KB it has the first 16 KB, and how much was left out.
 	Detail Payload
 }
 
@@ -111,15 +112,12 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Message }
 
 // newFailure cuts text to what a record may hold, at a character boundary, and keeps the whole of it, with
-// stack when there is one, as detail.
+// stack when there is one, as detail, each as far as maxFailureText allows.
 func newFailure(code FailureCode, text, stack string) *Failure {
+	text, stack = bounded(text), bounded(stack)
 	f := &Failure{Code: code, Message: text}
 	if len(text) > maxFailureMessage {
-		cut := maxFailureMessage - len("…")
-		for cut > 0 && text[cut]&0xC0 == 0x80 {
-			cut--
-		}
-		f.Message = text[:cut] + "…"
+		f.Message = text[:runeStart(text, maxFailureMessage-len("…"))] + "…"
 	}
 	if f.Message != text || stack != "" {
 		detail := text
@@ -164,12 +162,13 @@ type retryAfterError struct {
 func (e retryAfterError) Unwrap() error { return e.error }
 
 // RetryAfter marks err so that the next attempt, if the policy allows one, starts after d and not after the
-// policy's delay. A nil err stays nil.
+// policy's delay. d counts in whole milliseconds, below 0 as 0 and above 30 days, the longest delay of a policy, as that.
+// A nil err stays nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil
 	}
-	return retryAfterError{err, d}
+	return retryAfterError{err, min(max(0, d), maxRetryDelay)}
 }
 
 // invalidf returns an error that matches ErrInvalid.

@@ -9,10 +9,14 @@ import (
 // and the leeway.
 type StartAttempt struct {
 	ExecutorID string
-	// Left is the time that the executor has for the attempt; a task with a longer timeout is refused.
-	Left   time.Duration
+	// Left is the time that the executor has for the attempt; a task with a longer timeout is refused, unless no code is
+	// to run: the timeout is longer than Most, or ScheduleToStart or StartToFinish is over. The lease is no longer than
+	// 30 s and the leeway then.
+	Left time.Duration
+	// Most is the longest timeout that any executor has time for; 0 for no bound.
+	Most   time.Duration
 	Leeway time.Duration
-	// RecoveredBelow refuses executions that were recovered that often or more; 0 refuses none.
+	// RecoveredBelow refuses executions that were recovered that often or more, unless no code is to run; 0 refuses none.
 	RecoveredBelow int
 }
 
@@ -23,14 +27,18 @@ func (ev StartAttempt) apply(e *Execution, now time.Time) string {
 	if reason := e.dueIn(QueueReady, now); reason != "" {
 		return reason
 	}
-	if e.Timeout > ev.Left {
+	lease := e.Timeout
+	switch fits := e.Timeout <= ev.Left; {
+	case fits && ev.RecoveredBelow > 0 && e.Recoveries >= ev.RecoveredBelow:
+		return fmt.Sprintf("it was recovered %d times, and has to run apart", e.Recoveries)
+	case fits:
+	case ev.Most > 0 && e.Timeout > ev.Most, e.late(now), e.waitedTooLong(now):
+		lease = min(lease, defaultTimeout) // for the write that ends it
+	default:
 		return fmt.Sprintf("its timeout %s is longer than the %s that are left", e.Timeout, ev.Left)
 	}
-	if ev.RecoveredBelow > 0 && e.Recoveries >= ev.RecoveredBelow {
-		return fmt.Sprintf("it was recovered %d times, and has to run apart", e.Recoveries)
-	}
 	e.Status, e.ExecutorID, e.Attempts = StatusRunning, ev.ExecutorID, e.Attempts+1
-	e.StartedAt, e.ExpiresAt = now, Millis(now.Add(e.Timeout+ev.Leeway))
+	e.StartedAt, e.ExpiresAt = now, Millis(now.Add(lease+ev.Leeway))
 	e.entry(QueueRunning, e.ExpiresAt)
 	return ""
 }
@@ -95,6 +103,11 @@ func (e *Execution) startClock() {
 
 // late reports whether StartToFinish is over at the given time.
 func (e *Execution) late(at time.Time) bool { return !e.FinishBy.IsZero() && !at.Before(e.FinishBy) }
+
+// waitedTooLong reports whether an attempt that starts at the given time has waited longer than ScheduleToStart.
+func (e *Execution) waitedTooLong(start time.Time) bool {
+	return e.ScheduleToStart > 0 && start.Sub(e.StartAt) > e.ScheduleToStart
+}
 
 // tooLong is the failure of an execution that took longer than StartToFinish; last is what its last attempt
 // came to, if anything.

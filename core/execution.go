@@ -197,7 +197,9 @@ func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 // milliseconds.
 func NewExecution(id string, spec Spec, now time.Time) *Execution {
 	now = Millis(now)
-	for _, d := range []*time.Duration{&spec.Timeout, &spec.Delay, &spec.ScheduleToStart, &spec.StartToFinish} {
+	for _, d := range []*time.Duration{
+		&spec.Timeout, &spec.Delay, &spec.ScheduleToStart, &spec.StartToFinish, &spec.Retry.BaseDelay, &spec.Retry.MaxDelay,
+	} {
 		*d = d.Truncate(time.Millisecond)
 	}
 	e := &Execution{

@@ -62,7 +62,9 @@ func (x *Executor) finalizeChild(ctx context.Context, parent *Execution, now tim
 func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definition) error {
 	now := time.Now()
 	leased := parent.Family.Processing == ProcessingProcessing
+	never := x.finalizesNever(parent, leased)
 	switch tooLate := x.shuttingDown() || x.left(now) < parent.Timeout; {
+	case never: // no code is to run
 	case tooLate && leased:
 		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return err
@@ -74,10 +76,14 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	default:
 		defer x.releaseParents(1, 0)
 	}
-	lease := parent.Timeout + x.cfg.Leeway + x.extra()
+	lease := parent.Timeout
+	if never {
+		lease = min(lease, defaultTimeout)
+	}
+	lease += x.cfg.Leeway + x.extra()
 	events := []Event{ClaimChildren{ExecutorID: x.id, ExpiresAt: now.Add(lease)}}
 	switch {
-	case leased && !parent.Family.ProcessingExpiresAt.Before(now.Add(lease-x.cfg.Leeway/2)):
+	case leased && (never || !parent.Family.ProcessingExpiresAt.Before(now.Add(lease-x.cfg.Leeway/2))):
 		events = nil
 	case leased: // for less than the code may take
 		events = append([]Event{ReleaseChildren{ExecutorID: x.id, Known: true}}, events...)
@@ -93,12 +99,34 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 		parent = after
 	}
 	log := about(x.log, parent)
+	if never {
+		log.WarnContext(ctx, "finalize fails: no executor has time for its timeout", logTimeout, parent.Timeout.String(), logLimit, x.finalizeLimit(leased).String())
+		return x.end(ctx, parent, FinishFamily{ExecutorID: x.id, Failure: newFailure(CodeInvalid, fmt.Sprintf(
+			"finalize of task %q: it has the task's Timeout of %s, but no executor that runs it has more than %s: shorten it, or raise the timeout of the functions",
+			parent.TaskID, parent.Timeout, x.finalizeLimit(leased)), "")})
+	}
 	open := x.begins(ctx, parent, true)
 	a := x.register(ctx, parent, true)
 	defer x.unregister(a)
 	err := x.finalizeWith(ctx, parent, def, a, now, log)
 	x.unended(open, err)
 	return err
+}
+
+// finalizeLimit returns how long a finalize function may take; 0 for any time. What this executor's sweep has claimed is
+// run by executors of its kind or by none, since all others have left it.
+func (x *Executor) finalizeLimit(claimed bool) time.Duration {
+	limit := x.cfg.Limits.Timeout
+	if own := x.cfg.LongestTimeout(); claimed && own > 0 && (limit == 0 || own < limit) {
+		limit = own
+	}
+	return limit
+}
+
+// finalizesNever reports whether no executor has time for the finalize function of a parent.
+func (x *Executor) finalizesNever(parent *Execution, claimed bool) bool {
+	limit := x.finalizeLimit(claimed)
+	return limit > 0 && parent.Timeout > limit
 }
 
 // finalizeWith calls a parent's finalize function on its children's results.

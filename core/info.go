@@ -69,6 +69,8 @@ const (
 	logLoop      = "loop"
 	logCount     = "count"
 	logDuration  = "duration"
+	logTimeout   = "timeout"
+	logLimit     = "limit"
 	logObserver  = "observer_function"
 )
 

@@ -12,6 +12,12 @@ type Limits struct {
 	Payload int
 	// Children is the largest number of children of one parent. Default 10,000, which is also the most.
 	Children int
+	// Timeout is the longest Timeout that an attempt may have: what the executors that run it have time for. A longer one
+	// is refused at enqueue and fails a parent that returns a child with it; an execution that has one all the same, from
+	// a client that did not know or from before it shrank, ends failed once it is due. Default: Config.LongestTimeout in
+	// an engine and its clients, unknown in any other client: nothing is refused there. Set it, the same everywhere, to
+	// that of the longest-lived where executors of several lifetimes share a store. At most 10 years.
+	Timeout time.Duration
 }
 
 const (
@@ -20,8 +26,9 @@ const (
 	maxChildren       = 10_000
 	maxSteps          = 1000
 	maxIterations     = 100_000
-	maxKey            = 255 // bytes of a unique or idempotency key
-	maxID             = 66  // bytes of an execution's id; of one that a caller chooses 64
+	maxKey            = 255      // bytes of a unique or idempotency key
+	maxID             = 66       // bytes of an execution's id; of one that a caller chooses 64
+	maxFailureText    = 16 << 10 // bytes of a failure's text, and of its stack
 )
 
 func (l Limits) withDefaults() (Limits, error) {
@@ -36,6 +43,8 @@ func (l Limits) withDefaults() (Limits, error) {
 		return l, invalidf("limits: Payload is %d bytes, must be from 1 to %d", l.Payload, maxPayload)
 	case l.Children < 0 || l.Children > maxChildren:
 		return l, invalidf("limits: Children is %d, must be from 1 to %d", l.Children, maxChildren)
+	case l.Timeout != 0 && (l.Timeout < time.Millisecond || l.Timeout > maxDuration):
+		return l, invalidf("limits: Timeout is %s, must be 0 or from 1ms to %s", l.Timeout, maxDuration)
 	}
 	return l, nil
 }
@@ -46,6 +55,26 @@ func (l Limits) checkPayload(what string, data []byte) error {
 			ErrTooLarge, what, len(data), l.Payload)
 	}
 	return nil
+}
+
+// checkTimeout checks the timeout of an attempt against what executors have time for, where that is known.
+func (l Limits) checkTimeout(taskID string, timeout time.Duration) error {
+	if l.tooLong(timeout) {
+		return invalidf("task %q: Timeout is %s, but no executor has more than %s for an attempt: shorten it, or raise the timeout of the functions",
+			taskID, timeout, l.Timeout)
+	}
+	return nil
+}
+
+// tooLong reports whether no executor has time for an attempt.
+func (l Limits) tooLong(timeout time.Duration) bool { return l.Timeout > 0 && timeout > l.Timeout }
+
+// checkSpec is checkTimeout for a new execution. A sleeping task makes no attempts, and those of a sequence run no code.
+func (l Limits) checkSpec(def *definition, s Spec) error {
+	if def.sleepKey != nil || def.sequence != nil {
+		return nil
+	}
+	return l.checkTimeout(def.id, s.Timeout)
 }
 
 // checkBound checks a timeout that may be zero.
@@ -81,7 +110,7 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 		return s, invalidf("options of task %q: Delay is %s, must be from 0 to %s", def.id, opts.Delay, maxDuration)
 	case opts.Delay != 0 && !opts.StartAt.IsZero():
 		return s, invalidf("options of task %q: Delay and StartAt exclude each other", def.id)
-	case opts.StartAt.Sub(now) > maxDuration:
+	case opts.StartAt.After(now.Add(maxDuration)) || opts.StartAt.Year() > 9999: // a Time wraps round far beyond that
 		return s, invalidf("options of task %q: StartAt is %s, must be within %s", def.id, opts.StartAt, maxDuration)
 	case opts.Timeout != 0 && (opts.Timeout < time.Millisecond || opts.Timeout > maxDuration):
 		return s, invalidf("options of task %q: Timeout is %s, must be from 1ms to %s", def.id, opts.Timeout, maxDuration)
@@ -98,7 +127,7 @@ func newSpec(def *definition, input []byte, opts EnqueueOptions, now time.Time) 
 			*d.field = d.value
 		}
 	}
-	if opts.Timeout != 0 {
+	if opts.Timeout != 0 && def.sequence == nil {
 		s.Timeout = opts.Timeout
 	}
 	if opts.Delay != 0 {

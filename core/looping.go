@@ -129,7 +129,8 @@ type LoopOptions struct {
 	// Sleep is waited between two iterations, from 0 to 30 days, besides the iteration task's own Delay. Default none.
 	Sleep time.Duration
 	// SleepFor, when it is not nil, returns what to wait in place of Sleep before the given iteration (1 for the
-	// second). It is called by whatever executor gets there, so it should depend on its argument alone.
+	// second); less than 0 counts as none, more than 30 days as 30 days. It is called by whatever executor gets there, so it
+	// should depend on its argument alone.
 	SleepFor func(iteration int) time.Duration
 }
 

@@ -42,8 +42,8 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	var result Result
 	began := time.Now()
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: room, ExecutorID: x.id, Left: left, Leeway: x.cfg.Leeway + extra, IDs: ids, Shared: shared,
-		RecoveredBelow: 1,
+		Now: now, Limit: room, ExecutorID: x.id, Left: left, Most: x.cfg.Limits.Timeout, Leeway: x.cfg.Leeway + extra,
+		IDs: ids, Shared: shared, RecoveredBelow: 1,
 	})
 	x.timed(ctx, began)
 	if len(swept.Executions) == 0 {

@@ -57,6 +57,11 @@ func (c *Client) redrive(ctx context.Context, id string) (_ string, err error) {
 	case succeeded[0]:
 		return "", &TransitionError{ExecutionID: id, Status: old.Status, Event: "redrive", Reason: "all below it completed as well"}
 	}
+	if old.Family == nil || !old.Family.Sequential {
+		if err := c.opts.Limits.checkTimeout(old.TaskID, old.Timeout); err != nil {
+			return "", err
+		}
+	}
 	if err := c.endBelow(ctx, old); err != nil {
 		return "", fmt.Errorf("cancel what is unfinished below it: %w", err)
 	}

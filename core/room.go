@@ -120,6 +120,11 @@ func (x *Executor) roomy() bool {
 	return x.room() >= max(1, most/4)
 }
 
+// fitsNobody reports whether no executor has time for an attempt of the execution. The attempt of a sequence runs no code.
+func (x *Executor) fitsNobody(e *Execution, def *definition) bool {
+	return def.sequence == nil && x.cfg.Limits.tooLong(e.Timeout)
+}
+
 // hasRoomFor reports whether n attempts could start at once.
 func (x *Executor) hasRoomFor(n int) bool {
 	x.mu.Lock()

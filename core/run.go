@@ -56,14 +56,17 @@ func invalidAttempt(err error) FailAttempt {
 func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, log *slog.Logger, payload *holding) (called, error) {
 	def, known := x.cfg.Registry.lookup(e.TaskID)
 	switch waited := e.StartedAt.Sub(e.StartAt); {
-	case !known:
-		return called{}, x.giveBackUnknown(ctx, e, log)
-	case x.shuttingDown():
-		return called{}, x.giveBack(ctx, e, 0)
 	case e.late(e.StartedAt):
 		return called{}, x.fail(ctx, e, FailAttempt{Failure: *tooLong(e, ""), Final: true}, log)
-	case e.ScheduleToStart > 0 && waited > e.ScheduleToStart:
+	case e.waitedTooLong(e.StartedAt):
 		return called{}, x.fail(ctx, e, FailAttempt{Failure: *waitedTooLong(e, waited), Final: true}, log)
+	case !known:
+		return called{}, x.giveBackUnknown(ctx, e, log)
+	case x.fitsNobody(e, def):
+		log.WarnContext(ctx, "execution fails: no executor has time for its timeout", logTimeout, e.Timeout.String(), logLimit, x.cfg.Limits.Timeout.String())
+		return called{}, x.fail(ctx, e, invalidAttempt(x.cfg.Limits.checkTimeout(e.TaskID, e.Timeout)), log)
+	case x.shuttingDown():
+		return called{}, x.giveBack(ctx, e, 0)
 	case def.sequence != nil && def.validate == nil:
 		return called{}, x.commitSequence(ctx, e, def)
 	case def.sequence == nil && def.run == nil:

@@ -155,6 +155,9 @@ func (x *Executor) spec(child Child, now time.Time) (Spec, error) {
 		return Spec{}, invalidf("input of task %s: %w", child.def.id, err)
 	}
 	spec, err := newSpec(child.def, input, child.opts, now)
+	if err == nil {
+		err = x.cfg.Limits.checkSpec(child.def, spec)
+	}
 	if err != nil || child.def.sleepKey == nil {
 		return spec, err
 	}

@@ -61,7 +61,8 @@ type Store interface {
 	UpdateAndInsertChildren(ctx context.Context, spawns []Spawn) []SpawnResult
 
 	// ClaimReady applies StartAttempt to due executions in queue ready. Executions that do not fit claim.Left
-	// are skipped, those that claim.RecoveredBelow excludes are skipped and returned.
+	// are skipped, but for those that StartAttempt gives out all the same; those that claim.RecoveredBelow excludes are
+	// skipped and returned.
 	ClaimReady(ctx context.Context, claim ReadyClaim) (Swept, error)
 
 	// ClaimChildrenFinished applies ClaimChildren to due parents in queue parent: those whose children are all
@@ -193,6 +194,7 @@ type ReadyClaim struct {
 	Limit      int           // of executions claimed; below 1 nothing is looked at
 	ExecutorID string        // not empty
 	Left       time.Duration // what is left of the executor's life
+	Most       time.Duration // the longest timeout that any executor has time for; 0 for no bound
 	Leeway     time.Duration
 	// Shared says that other executors may claim from the same queue. A store in which a lost claim costs something may
 	// then leave some of the due executions to them for a few seconds, and others than the oldest, so that they do not all
@@ -209,7 +211,7 @@ type ReadyClaim struct {
 // Claim returns the execution as the claim makes it. One that it may not have is nil; apart tells that this is for
 // RecoveredBelow alone.
 func (c ReadyClaim) Claim(e *Execution) (claimed *Execution, apart bool) {
-	ev := StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Leeway: c.Leeway, RecoveredBelow: c.RecoveredBelow}
+	ev := StartAttempt{ExecutorID: c.ExecutorID, Left: c.Left, Most: c.Most, Leeway: c.Leeway, RecoveredBelow: c.RecoveredBelow}
 	if claimed, err := Transition(e, ev, c.Now); err == nil {
 		return claimed, false
 	}

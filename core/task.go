@@ -13,14 +13,16 @@ import (
 // TaskOptions are the options of a task; the zero value works.
 type TaskOptions struct {
 	// Timeout bounds one attempt: its context ends, and the attempt fails as timed out. Default 30 s. An
-	// executor takes an attempt only while it has that long to live, so it must fit the function's own timeout.
+	// executor takes an attempt only while it has that long to live, so it must fit the function's own timeout: see
+	// Config.LongestTimeout.
 	Timeout time.Duration
 	// Retry says how often the task is attempted. Default: once.
 	Retry RetryPolicy
 	// Delay is waited between enqueueing and the first attempt. Default none.
 	Delay time.Duration
 	// ScheduleToStart bounds how long an attempt may wait for an executor once it may start: one that starts later
-	// ends the execution as timed out. Default: for ever.
+	// ends the execution as timed out. Default: for ever. An idle executor may take its Poll to find an execution, and
+	// Lambda a second to start one: a shorter bound may be over before anybody could look.
 	ScheduleToStart time.Duration
 	// StartToFinish bounds the whole execution, from the start of its first attempt, over all attempts and
 	// children: it ends timed out, and what is unfinished below it cancelled. Default: for ever.
@@ -261,7 +263,8 @@ type EnqueueOptions struct {
 	StartAt time.Time
 	// Retry replaces the task's policy. Default: the task's.
 	Retry *RetryPolicy
-	// Timeout of one attempt replaces the task's. Default: the task's.
+	// Timeout of one attempt replaces the task's. Default: the task's. One that no executor has time for is refused
+	// where that is known: see Limits.Timeout. A sequence or a loop has no code of its own to bound: it is ignored there.
 	Timeout time.Duration
 	// ScheduleToStart replaces the task's. Default: the task's.
 	ScheduleToStart time.Duration

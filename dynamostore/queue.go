@@ -163,6 +163,8 @@ type skip struct {
 	until time.Time
 	// timeout is that of a task that did not fit the time left; zero for an entry that is passed over whatever is left.
 	timeout time.Duration
+	// ends is after when such an entry is wanted all the same, to be ended; zero for never.
+	ends time.Time
 }
 
 // skipped reports whether an entry came to nothing and is to be passed over still. What its execution's entry
@@ -171,7 +173,8 @@ func (s *Store) skipped(e entry, l look) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mark, known := s.skips[e]
-	return known && l.now.Before(mark.until) && (mark.timeout == 0 || mark.timeout > l.left)
+	return known && l.now.Before(mark.until) && (mark.timeout == 0 || mark.timeout > l.left) &&
+		(mark.ends.IsZero() || !l.now.After(mark.ends))
 }
 
 // passOver remembers an entry that came to nothing, unless what is known of it already goes further.

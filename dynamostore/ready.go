@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/perdure-dev/perdure/core"
 )
@@ -180,6 +181,13 @@ func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Ex
 	if old != nil && d.text(aNonce) == nonce {
 		return s.readClaimed(ctx, e, old, c) // this very claim, whose answer was lost
 	}
+	timeout := d.duration(aTimeout)
+	unfit := timeout > c.Left && d.err == nil
+	if unfit {
+		if claimed, err := s.claimUnfit(ctx, old, c); claimed != nil || err != nil {
+			return claimed, lost, err
+		}
+	}
 	if c.RecoveredBelow > 0 && d.count(aRecoveries) >= c.RecoveredBelow {
 		if e, err := decode(old); err == nil {
 			if _, recovered := c.Claim(e); recovered {
@@ -187,17 +195,56 @@ func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Ex
 			}
 		}
 	}
-	switch timeout := d.duration(aTimeout); {
+	switch {
 	case d.int64(indexDueAt) != e.dueAt && d.text(indexExecutor) != c.ExecutorID:
 		return nil, outrun, nil
 	case d.int64(indexDueAt) != e.dueAt: // or the index lags
 		return nil, lost, nil
-	case timeout > c.Left && d.err == nil:
-		s.passOver(e, c.Now, skip{until: c.Now.Add(skipUnfit), timeout: timeout})
+	case unfit:
+		s.passOver(e, c.Now, skip{until: c.Now.Add(skipUnfit), timeout: timeout, ends: endOfWait(old)})
 		return nil, lost, nil
 	}
 	_, f, err := s.readClaimed(ctx, e, old, c)
 	return nil, f, err
+}
+
+// claimUnfit starts an attempt of an execution that does not fit the time left, where no code is to run: see
+// core.StartAttempt. It is nil for any other, and when somebody else was faster.
+func (s *Store) claimUnfit(ctx context.Context, old item, c core.ReadyClaim) (*core.Execution, error) {
+	before, err := decode(old)
+	if err != nil {
+		return nil, nil //nolint:nilnil,nilerr // it is put aside as any that does not decode
+	}
+	after, err := core.Transition(before, core.StartAttempt{
+		ExecutorID: c.ExecutorID, Left: c.Left, Most: c.Most, Leeway: c.Leeway,
+	}, c.Now)
+	if err != nil {
+		return nil, nil //nolint:nilnil,nilerr // not allowed in its state
+	}
+	after.Nonce = core.NewNonce()
+	err = s.update(ctx, core.Update{Before: before, After: after})
+	if errors.Is(err, core.ErrConflict) || errors.Is(err, core.ErrNotFound) {
+		return nil, nil //nolint:nilnil // somebody else was faster
+	}
+	if err != nil {
+		return nil, err
+	}
+	return after, nil
+}
+
+// endOfWait returns when an execution is to be ended that waits for an executor; zero for never.
+func endOfWait(it item) time.Time {
+	e, err := decode(it)
+	if err != nil {
+		return time.Time{}
+	}
+	end := e.FinishBy
+	if e.ScheduleToStart > 0 {
+		if latest := e.StartAt.Add(e.ScheduleToStart); end.IsZero() || latest.Before(end) {
+			end = latest
+		}
+	}
+	return end
 }
 
 // readClaimed returns the execution of an item that was just claimed. One that does not decode is put aside.

@@ -172,8 +172,22 @@ func TestABlindClaimIsWhatTheTransitionMakes(t *testing.T) {
 		"just due and just fitting": func(e *core.Execution) {
 			e.Timeout, e.StartAt, e.DueAt = time.Hour, core.Millis(at), core.Millis(at)
 		},
-		"not due":       func(e *core.Execution) { e.StartAt, e.DueAt = at.Add(time.Second), at.Add(time.Second) },
-		"does not fit":  func(e *core.Execution) { e.Timeout = time.Hour + time.Millisecond },
+		"not due":      func(e *core.Execution) { e.StartAt, e.DueAt = at.Add(time.Second), at.Add(time.Second) },
+		"does not fit": func(e *core.Execution) { e.Timeout = time.Hour + time.Millisecond },
+		"fits nobody":  func(e *core.Execution) { e.Timeout = 2*time.Hour + time.Millisecond },
+		"fits nobody, with a large input": func(e *core.Execution) {
+			e.Timeout, e.Input.Data = 3*time.Hour, jsonOf(5000)
+		},
+		"fits nobody, and is not due": func(e *core.Execution) {
+			e.Timeout, e.StartAt, e.DueAt = 3*time.Hour, at.Add(time.Second), at.Add(time.Second)
+		},
+		"waited too long": func(e *core.Execution) { e.Timeout, e.ScheduleToStart = 90*time.Minute, time.Hour },
+		"waited too long by less than a millisecond": func(e *core.Execution) {
+			e.Timeout, e.ScheduleToStart = 90*time.Minute, time.Hour-time.Millisecond
+		},
+		"took too long": func(e *core.Execution) {
+			e.Timeout, e.StartToFinish, e.FinishBy = 90*time.Minute, time.Hour, core.Millis(at)
+		},
 		"in no queue":   func(e *core.Execution) { e.Queue, e.DueAt = core.QueueNone, time.Time{} },
 		"another queue": func(e *core.Execution) { e.Status, e.Queue = core.StatusRunning, core.QueueRunning },
 	} {
@@ -184,9 +198,9 @@ func TestABlindClaimIsWhatTheTransitionMakes(t *testing.T) {
 			change(e)
 			insert(t, s, e)
 			before := one(t, s, "root")
-			want, refused := core.Transition(before, core.StartAttempt{ExecutorID: executor, Left: left, Leeway: leeway}, at)
+			want, refused := core.Transition(before, core.StartAttempt{ExecutorID: executor, Left: left, Most: 2 * time.Hour, Leeway: leeway}, at)
 			swept, err := s.ClaimReady(t.Context(), core.ReadyClaim{
-				Now: at, Limit: 1, ExecutorID: executor, Left: left, Leeway: leeway, IDs: []string{"root"},
+				Now: at, Limit: 1, ExecutorID: executor, Left: left, Most: 2 * time.Hour, Leeway: leeway, IDs: []string{"root"},
 			})
 			if err != nil {
 				t.Fatal(err)

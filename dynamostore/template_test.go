@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/go-cmp/cmp"
@@ -110,6 +111,28 @@ func TestTheTemplatesListIsOffByDefault(t *testing.T) {
 		if !slices.Equal(granted, want) {
 			t.Errorf("with the list %t these may read it: %v, want %v", list, granted, want)
 		}
+	}
+}
+
+// What the functions are told of the time for tasks is the timeout of the function that starts them.
+func TestTheTemplateTellsAllFunctionsHowLongTasksMayTake(t *testing.T) {
+	t.Parallel()
+	template := readTemplate(t)
+	for path, want := range map[string]string{
+		"Globals/Function/Environment/Variables/PERDURE_TASK_TIMEOUT":                                 "TaskTimeoutSeconds",
+		"Resources/StartReadyFunction/Properties/Timeout":                                             "TaskTimeoutSeconds",
+		"Resources/StartReadyFunction/Properties/Environment/Variables/PERDURE_FUNCTION_TIMEOUT":      "TaskTimeoutSeconds",
+		"Resources/ProcessChildrenFunction/Properties/Timeout":                                        "TaskTimeoutSeconds",
+		"Resources/ProcessChildrenFunction/Properties/Environment/Variables/PERDURE_FUNCTION_TIMEOUT": "TaskTimeoutSeconds",
+	} {
+		if got := at(template, append(strings.Split(path, "/"), "Ref")...); got != want {
+			t.Errorf("%s is %v, want %s", path, got, want)
+		}
+	}
+	margins := time.Hour - core.Config{FunctionTimeout: time.Hour}.LongestTimeout()
+	says := fmt.Sprintf("less %d s.", int(margins.Seconds()))
+	if got := fmt.Sprint(at(template, "Parameters", "TaskTimeoutSeconds", "Description")); !strings.HasSuffix(got, says) {
+		t.Errorf("TaskTimeoutSeconds: %q, want one that ends with %q", got, says)
 	}
 }
 

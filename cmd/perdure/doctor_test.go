@@ -59,6 +59,7 @@ func TestTheDoctorFindsWhatIsBroken(t *testing.T) {
 		{"a schedule", func(d *deployment) { d.noTick = "close" }, "schedules", "fail", "no schedule invokes", "rate(1 minute)"},
 		{"a timeout that is too short for a task", func(d *deployment) { d.timeout, d.told = 20, "20" }, "timeouts", "fail", "may take", "raise the function's timeout"},
 		{"a function that is told too long a timeout", func(d *deployment) { d.told = "300" }, "timeouts", "fail", "is told 300 s", "PERDURE_FUNCTION_TIMEOUT=120"},
+		{"an enqueue function that is told another timeout", func(d *deployment) { d.toldTasks = "900" }, "timeouts", "fail", "is told that tasks have a function of 900 s", "PERDURE_TASK_TIMEOUT=120"},
 		{"settings that differ", func(d *deployment) { d.list = "yes" }, "settings", "fail", "PERDURE_LIST differs", "set the same"},
 		{"settings that are wrong", func(d *deployment) { d.told = "soon" }, "settings", "fail", `PERDURE_FUNCTION_TIMEOUT is "soon"`, "as the template does"},
 		{"a right", func(d *deployment) { d.actions = d.actions[:4] }, "permissions", "fail", "dynamodb:Query on table/", "grant it"},

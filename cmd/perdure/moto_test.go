@@ -135,6 +135,7 @@ type deployment struct {
 	filter    string // of the mapping
 	timeout   int32  // of the functions that run tasks, in seconds
 	told      string // PERDURE_FUNCTION_TIMEOUT
+	toldTasks string // PERDURE_TASK_TIMEOUT of the enqueue function
 	without   string // a function that is left out
 	noTick    string // a function without a schedule
 	list      string // PERDURE_LIST of the enqueue function
@@ -146,7 +147,7 @@ type deployment struct {
 
 func healthy(table string) *deployment {
 	return &deployment{
-		table: dynamostore.TableInput(table, dynamostore.TableOptions{}), timeout: 120, told: "120", list: "no",
+		table: dynamostore.TableInput(table, dynamostore.TableOptions{}), timeout: 120, told: "120", toldTasks: "120", list: "no",
 		filter:  `{"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"queue": {"S": [{"prefix": "ready#"}]}}}}`,
 		actions: []string{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query", "dynamodb:DescribeStream", "dynamodb:Get*"},
 	}
@@ -227,7 +228,7 @@ func (c *cloud) function(d *deployment, table, program, name, role, stream strin
 	case "start_ready", "process_children":
 		env["PERDURE_FUNCTION_TIMEOUT"], timeout = d.told, d.timeout
 	case "enqueue":
-		env["PERDURE_LIST"] = d.list
+		env["PERDURE_LIST"], env["PERDURE_TASK_TIMEOUT"] = d.list, d.toldTasks
 	}
 	var code bytes.Buffer
 	z := zip.NewWriter(&code)

@@ -15,6 +15,8 @@ func readyTests() []test {
 	return []test{
 		{"a claim starts an attempt under a lease", claimStartsAttempt},
 		{"a claim skips executions that do not fit the time left", claimSkipsWhatDoesNotFit},
+		{"a claim takes what fits nobody, whatever time is left", claimWhatFitsNobody},
+		{"a claim takes what has waited too long, whatever time is left", claimWhatIsOver},
 		{"a claim by ids takes the due ones in their order", claimByIDs},
 		{"a claim by ids keeps to its limit and its time left", claimByIDsWithinBounds},
 		{"an execution that failed an attempt is claimed again when its delay is over", claimAgain},
@@ -54,6 +56,71 @@ func claimSkipsWhatDoesNotFit(s *suite) {
 	s.ids(s.swept(1, func() (core.Swept, error) { return short(10) }), "e3")
 	s.none(func() (core.Swept, error) { return short(10) })
 	s.ids(s.swept(2, func() (core.Swept, error) { return s.claim(at(9+passOver), 10) }), "e0", "e2")
+}
+
+// unfit is a claim of an executor with 1 s left, of those that have 30 s at most.
+func (s *suite) unfit(now time.Time, limit int, ids ...string) (core.Swept, error) {
+	return s.store.ClaimReady(s.ctx, core.ReadyClaim{
+		Now: now, Limit: limit, ExecutorID: executor, Left: time.Second, Most: 30 * time.Second, Leeway: leeway, IDs: ids,
+	})
+}
+
+// claimed fails the test when the record is not what StartAttempt made of e for such a claim, under a short lease.
+func (s *suite) claimedUnfit(e, got *core.Execution, now time.Time) {
+	s.Helper()
+	s.changed(e, got, core.StartAttempt{ExecutorID: executor, Left: time.Second, Most: 30 * time.Second, Leeway: leeway}, now)
+	if lease := min(e.Timeout, 30*time.Second) + leeway; !got.ExpiresAt.Equal(now.Add(lease)) || !got.DueAt.Equal(got.ExpiresAt) {
+		s.Errorf("the lease of %s is %s, want %s", got.ID, got.ExpiresAt.Sub(now), lease)
+	}
+}
+
+func claimWhatFitsNobody(s *suite) {
+	var all []*core.Execution
+	for i, timeout := range []time.Duration{30 * time.Second, 30*time.Second + time.Millisecond, time.Second, 20 * time.Minute, time.Hour} {
+		e := ready(fmt.Sprintf("e%d", i), at(float64(i)))
+		e.Timeout = timeout
+		all = append(all, e)
+	}
+	s.insert(all...)
+	got := s.swept(3, func() (core.Swept, error) { return s.unfit(at(9), 3) })
+	s.ids(got, "e1", "e2", "e3")
+	for _, e := range got {
+		i := int(e.ID[1] - '0')
+		s.claimedUnfit(all[i], e, at(9))
+		s.stored(e)
+	}
+	if swept, err := s.unfit(at(9), 10, "e0", "e3", "e4", "none"); err != nil || len(swept.Executions) != 1 {
+		s.Errorf("by ids: %d, error %v", len(swept.Executions), err)
+	} else {
+		s.claimedUnfit(all[4], swept.Executions[0], at(9))
+	}
+	s.stored(all[0])
+	s.none(func() (core.Swept, error) { return s.unfit(at(9), 10) })
+	future := ready("future", at(50))
+	future.Timeout = time.Hour
+	s.insert(future)
+	s.none(func() (core.Swept, error) { return s.unfit(at(49), 10) })
+	if swept, err := s.unfit(at(49), 10, "future"); err != nil || len(swept.Executions) != 0 {
+		s.Errorf("not due: %d, error %v", len(swept.Executions), err)
+	}
+}
+
+func claimWhatIsOver(s *suite) {
+	waits, late, both := ready("waits", at(1)), ready("late", at(2)), ready("both", at(3))
+	waits.Timeout, waits.ScheduleToStart = 10*time.Second, 5*time.Second
+	late.Timeout, late.StartToFinish, late.StartedAt, late.FinishBy = 10*time.Second, 5*time.Second, at(2), at(7)
+	both.Timeout, both.ScheduleToStart, both.StartToFinish, both.FinishBy = 10*time.Second, time.Hour, 5*time.Second, at(6.5)
+	s.insert(waits, late, both)
+	s.none(func() (core.Swept, error) { return s.unfit(at(6), 10) })
+	s.ids(s.swept(1, func() (core.Swept, error) { return s.unfit(at(6.5+passOver), 1) }), "waits")
+	got, err := s.unfit(at(6.5+passOver), 10, "late")
+	if err != nil || len(got.Executions) != 1 {
+		s.Fatalf("by id: %d, error %v", len(got.Executions), err)
+	}
+	s.claimedUnfit(late, got.Executions[0], at(6.5+passOver))
+	rest := s.swept(1, func() (core.Swept, error) { return s.unfit(at(6.5+passOver), 10) })
+	s.ids(rest, "both")
+	s.claimedUnfit(both, rest[0], at(6.5+passOver))
 }
 
 func (s *suite) claimIDs(now time.Time, limit int, left time.Duration, ids ...string) []*core.Execution {

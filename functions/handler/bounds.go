@@ -12,9 +12,10 @@ import (
 
 // Bounds of a request, checked before it is parsed. Lambda's own limit is 6 MB.
 const (
-	maxRequest = 2 << 20 // bytes: the largest input (core.Limits), and as much for escapes in it
-	maxDepth   = 128     // of arrays and objects within each other, the request itself included
-	maxID      = 255     // bytes of an execution's id; a derived one has less than 100
+	maxRequest = 2 << 20  // bytes: the largest input (core.Limits), and as much for escapes in it
+	maxDepth   = 128      // of arrays and objects within each other, the request itself included
+	maxID      = 255      // bytes of an execution's id; a derived one has less than 100
+	maxMessage = 16 << 10 // bytes of an error's message, which may quote what a task's Validate says
 )
 
 // checkBounds refuses a request that is too large or nested too deep. The error matches core.ErrTooLarge or
@@ -64,4 +65,17 @@ func checkTexts(event json.RawMessage, r Request) error {
 		}
 	}
 	return nil
+}
+
+// message returns the text of an error, cut at a character when it is long.
+func message(err error) string {
+	text := strings.ToValidUTF8(err.Error(), string(utf8.RuneError))
+	if len(text) <= maxMessage {
+		return text
+	}
+	cut := maxMessage
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:cut], len(text)-cut)
 }

@@ -26,8 +26,9 @@ type Client struct {
 }
 
 // NewClient returns a client of the table that the environment names, by the same variables as the engine's functions
-// read (see Config), and which must be the same as theirs: PERDURE_TABLE, and PERDURE_SHARDS, PERDURE_RETENTION_DAYS
-// and PERDURE_LIST where they are set there. It makes no request. registry is needed for what goes by a task's id, such
+// read (see Config), and which must be the same as theirs: PERDURE_TABLE, and PERDURE_SHARDS, PERDURE_RETENTION_DAYS,
+// PERDURE_LIST and PERDURE_TASK_TIMEOUT, by which it refuses what they have no time for, where they are set there. It
+// makes no request. registry is needed for what goes by a task's id, such
 // as EnqueueRaw, and may be nil. The error names all variables that are wrong.
 func NewClient(ctx context.Context, registry func() (*core.Registry, error), opts Options) (*Client, error) {
 	config, err := ReadConfig(os.Getenv)
@@ -46,7 +47,7 @@ func NewClient(ctx context.Context, registry func() (*core.Registry, error), opt
 		}
 	}
 	client, err := core.NewClient(store, core.ClientOptions{
-		Registry: tasks, Codec: opts.Codec, Limits: opts.Limits, KeepWakeups: opts.KeepWakeups, Logger: log,
+		Registry: tasks, Codec: opts.Codec, Limits: config.limits(opts.Limits), KeepWakeups: opts.KeepWakeups, Logger: log,
 		Observer: opts.Observer,
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ type Config struct {
 	RetentionDays int           // PERDURE_RETENTION_DAYS, default 30; 0 keeps for ever
 	List          bool          // PERDURE_LIST, yes or no: whether a list of executions is kept; default no
 	Timeout       time.Duration // PERDURE_FUNCTION_TIMEOUT in seconds: the function's own; default 0, unknown
+	TaskTimeout   time.Duration // PERDURE_TASK_TIMEOUT in seconds: that of the function that starts tasks; default 0, unknown
 	Concurrency   int           // PERDURE_CONCURRENCY: attempts at once; default 100
 	Tick          time.Duration // PERDURE_TICK in seconds: the schedule's interval; default 60
 	Poll          time.Duration // PERDURE_POLL in milliseconds: how often an invocation that works or waits looks for more; default 200
@@ -58,6 +59,7 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		Shards:        number("PERDURE_SHARDS", 4, 1, 64),
 		RetentionDays: number("PERDURE_RETENTION_DAYS", 30, 0, 3650),
 		Timeout:       time.Duration(number("PERDURE_FUNCTION_TIMEOUT", 0, 1, 900)) * time.Second,
+		TaskTimeout:   time.Duration(number("PERDURE_TASK_TIMEOUT", 0, 1, 900)) * time.Second,
 		Concurrency:   number("PERDURE_CONCURRENCY", 100, 1, 10_000),
 		Tick:          time.Duration(number("PERDURE_TICK", 60, 1, 3600)) * time.Second,
 		Poll:          time.Duration(number("PERDURE_POLL", 200, 10, 60_000)) * time.Millisecond,
@@ -140,6 +142,15 @@ func NewApp(ctx context.Context) (*App, error) {
 }
 
 // open returns the store that a configuration describes. It makes no request.
+// limits returns the limits of clients, and of engines that start no tasks: what the environment says of the function that
+// starts them bounds the timeouts, unless the application does.
+func (c Config) limits(l core.Limits) core.Limits {
+	if l.Timeout == 0 {
+		l.Timeout = core.Config{FunctionTimeout: c.TaskTimeout}.LongestTimeout()
+	}
+	return l
+}
+
 func open(ctx context.Context, config Config, log *slog.Logger, usage func(dynamostore.Usage)) (*dynamodb.Client, *dynamostore.Store, error) {
 	client, err := dynamostore.LoadClient(ctx)
 	if err != nil {

@@ -25,7 +25,7 @@
 //
 // # Environment
 //
-// Config lists the variables. All functions on one table must agree on PERDURE_TABLE, PERDURE_RETENTION_DAYS and
-// PERDURE_LIST; PERDURE_SHARDS may change at any time. Options are for what is no variable: a codec, limits, and the
+// Config lists the variables. All functions on one table must agree on PERDURE_TABLE, PERDURE_RETENTION_DAYS,
+// PERDURE_LIST and PERDURE_TASK_TIMEOUT; PERDURE_SHARDS may change at any time. Options are for what is no variable: a codec, limits, and the
 // rest of core.Config.
 package handler

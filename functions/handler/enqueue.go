@@ -168,7 +168,7 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 		return nil, err
 	}
 	config := core.Config{
-		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Options.Limits, Leeway: a.Config.Leeway,
+		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Config.limits(a.Options.Limits), Leeway: a.Config.Leeway,
 		Observer: a.observer(),
 	}
 	if a.Options.Configure != nil {
@@ -194,9 +194,9 @@ func (a *App) Enqueue(registry func() (*core.Registry, error)) (func(context.Con
 			return response, nil
 		}
 		if code := errorCode(err); code != CodeUnavailable {
-			return Response{Error: &Error{Code: code, Message: err.Error()}}, nil
+			return Response{Error: &Error{Code: code, Message: message(err)}}, nil
 		}
-		return Response{}, messages.InvokeResponse_Error{Type: CodeUnavailable, Message: err.Error()}
+		return Response{}, messages.InvokeResponse_Error{Type: CodeUnavailable, Message: message(err)}
 	}, nil
 }
 
@@ -311,7 +311,7 @@ func redrive(ctx context.Context, client *core.Client, r Request) (Response, err
 	id, err := client.Redrive(ctx, r.ExecutionID)
 	switch {
 	case errors.Is(err, core.ErrNotAllowed): // also of one that is finished, since it completed
-		return Response{Error: &Error{Code: CodeNotAllowed, Message: err.Error()}}, nil
+		return Response{Error: &Error{Code: CodeNotAllowed, Message: message(err)}}, nil
 	case err != nil && !errors.Is(err, core.ErrAlreadyExists):
 		return Response{}, err
 	}

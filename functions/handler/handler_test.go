@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/google/go-cmp/cmp"
@@ -20,12 +21,13 @@ func TestTheEnvironmentIsRead(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
 		"PERDURE_TABLE": "t", "PERDURE_SHARDS": "8", "PERDURE_RETENTION_DAYS": "0", "PERDURE_FUNCTION_TIMEOUT": "120",
-		"PERDURE_CONCURRENCY": "7", "PERDURE_TICK": "5", "PERDURE_LEEWAY": "2", "PERDURE_LOG_LEVEL": "WARN",
+		"PERDURE_TASK_TIMEOUT": "900",
+		"PERDURE_CONCURRENCY":  "7", "PERDURE_TICK": "5", "PERDURE_LEEWAY": "2", "PERDURE_LOG_LEVEL": "WARN",
 		"PERDURE_LIST": "yes", "PERDURE_POLL": "50", "PERDURE_METRICS": "yes",
 	}
 	got, err := ReadConfig(func(name string) string { return env[name] })
 	want := Config{
-		Table: "t", Shards: 8, List: true, Timeout: 2 * time.Minute, Concurrency: 7,
+		Table: "t", Shards: 8, List: true, Timeout: 2 * time.Minute, TaskTimeout: 15 * time.Minute, Concurrency: 7,
 		Tick: 5 * time.Second, Poll: 50 * time.Millisecond, Leeway: 2 * time.Second, LogLevel: 4,
 		Metrics: true,
 	}
@@ -236,5 +238,99 @@ func TestTextsThatAreNotUTF8AreRefused(t *testing.T) {
 		if r, err := handle(t.Context(), json.RawMessage(event)); err != nil || r.Error != nil {
 			t.Errorf("%s: %+v, error %v", event, r.Error, err)
 		}
+	}
+}
+
+// An attempt for which the function that starts tasks has no time was once enqueued, and stayed ready for ever.
+func TestTheEnqueueFunctionRefusesATimeoutThatNobodyHasTimeFor(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	for name, test := range map[string]struct {
+		app   *App
+		limit string // empty for none
+	}{
+		"two minutes":    {&App{Store: store, Config: Config{Timeout: time.Minute, TaskTimeout: 2 * time.Minute}}, "1m56s"},
+		"the longest":    {&App{Store: store, Config: Config{TaskTimeout: 15 * time.Minute}}, "14m56s"},
+		"not known":      {&App{Store: store, Config: Config{Timeout: time.Minute}}, ""},
+		"by the options": {&App{Store: store, Options: Options{Limits: core.Limits{Timeout: time.Hour}}, Config: Config{TaskTimeout: time.Minute}}, "1h0m0s"},
+	} {
+		handle, err := test.app.Enqueue(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(ms time.Duration) Response {
+			t.Helper()
+			r, err := handle(t.Context(), json.RawMessage(fmt.Sprintf(`{"action":"enqueue","task":"t","input":1,"timeout_ms":%d}`, ms.Milliseconds())))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		if test.limit == "" {
+			if r := ask(20 * time.Minute); r.Error != nil {
+				t.Errorf("%s: %+v", name, r.Error)
+			}
+			continue
+		}
+		limit, err := time.ParseDuration(test.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := ask(limit); r.Error != nil {
+			t.Errorf("%s, what fits: %+v", name, r.Error)
+		}
+		r := ask(limit + time.Millisecond)
+		if r.Error == nil || r.Error.Code != CodeBadRequest || !strings.Contains(r.Error.Message, "no executor has more than "+test.limit) {
+			t.Errorf("%s: %+v", name, r.Error)
+		}
+	}
+}
+
+// What was enqueued by somebody who did not know ends, in the first invocation that sees it.
+func TestWhatFitsNoInvocationEndsInTheFirst(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	tasks, err := registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := core.NewClient(store, core.ClientOptions{Registry: tasks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := client.EnqueueRaw(t.Context(), "t", []byte("1"), core.EnqueueOptions{Timeout: 10 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &App{Store: store, Config: Config{Timeout: 2 * time.Minute, TaskTimeout: 15 * time.Minute, Tick: time.Millisecond}}
+	handle, err := app.Loop(core.LoopStartReady, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if _, err := handle(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	e, err := client.Get(t.Context(), id)
+	if err != nil || e.Status != core.StatusFailed || e.Failure.Code != core.CodeInvalid || !strings.Contains(e.Failure.Message, "more than 1m56s") {
+		t.Errorf("error %v, %s, %+v", err, e.Status, e.Failure)
+	}
+}
+
+// An answer over 6 MB once failed the invocation, of which the caller learned nothing.
+func TestAnErrorFitsTheAnswer(t *testing.T) {
+	t.Parallel()
+	picky := func() (*core.Registry, error) {
+		return core.NewRegistry(core.NewTask("picky", func(_ context.Context, s string) (string, error) { return s, nil }, core.TaskOptions{}).
+			Validate(func(string) error { return errors.New(strings.Repeat("é", 5<<20)) }))
+	}
+	handle, err := (&App{Store: memstore.New(memstore.Options{})}).Enqueue(picky)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := handle(t.Context(), json.RawMessage(`{"action":"enqueue","task":"picky","input":"x"}`))
+	if err != nil || r.Error == nil || len(r.Error.Message) > maxMessage+100 || !utf8.ValidString(r.Error.Message) || !strings.Contains(r.Error.Message, "bytes more") {
+		t.Errorf("error %v, answer of %d bytes", err, len(r.Error.Message))
 	}
 }

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,8 +86,14 @@ func (a *App) Loop(loop core.Loop, registry func() (*core.Registry, error)) (fun
 	if loop != core.LoopStartReady && loop != core.LoopProcessChildren {
 		functionTimeout = 0
 	}
+	limits := a.Options.Limits
+	if loop == core.LoopStartReady { // the timeout for tasks is its own
+		functionTimeout = cmp.Or(functionTimeout, a.Config.TaskTimeout)
+	} else {
+		limits = a.Config.limits(limits)
+	}
 	config := core.Config{
-		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: a.Options.Limits,
+		Store: a.Store, Registry: tasks, Logger: a.Logger, Codec: a.Options.Codec, Limits: limits,
 		Concurrency: a.Config.Concurrency, FunctionTimeout: functionTimeout, Leeway: a.Config.Leeway, Poll: a.Config.Poll,
 		Observer: a.observer(),
 	}

@@ -235,6 +235,7 @@ func (s *Stack) environment(invokeAPI string, opts Options) []string {
 		"AWS_ENDPOINT_URL_LAMBDA=" + invokeAPI,
 		"PERDURE_TABLE=" + s.Table,
 		"PERDURE_FUNCTION_TIMEOUT=" + seconds(opts.Timeout),
+		"PERDURE_TASK_TIMEOUT=" + seconds(opts.Timeout),
 		"PERDURE_TICK=" + seconds(opts.Tick),
 		"PERDURE_LIST=" + list,
 	}, opts.Env...)

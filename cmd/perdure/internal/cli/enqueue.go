@@ -96,7 +96,7 @@ func (o *enqueueOptions) flags(f *pflag.FlagSet) {
 	f.String("key-prefix", "", "with --each: the key is this and the line's number")
 	f.DurationVar(&o.delay, "delay", 0, "wait before the first attempt, as in 90s or 5m")
 	f.StringVar(&o.startAt, "start-at", "", "when the first attempt may start: a time like 2026-11-24T18:00:00Z")
-	f.DurationVar(&o.timeout, "timeout", 0, "timeout of an attempt; default the task's")
+	f.DurationVar(&o.timeout, "timeout", 0, "timeout of an attempt, which the functions must have time for; default the task's")
 	f.DurationVar(&o.scheduleToStart, "schedule-to-start", 0, "how long an attempt may wait for an executor; default the task's")
 	f.DurationVar(&o.startToFinish, "start-to-finish", 0, "timeout of the whole execution; default the task's")
 	f.IntVar(&o.retry.MaxAttempts, "max-attempts", 0, "attempts in all; with any of the retry flags they are the whole policy")
@@ -151,6 +151,12 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 		var err error
 		if o.start, err = time.Parse(time.RFC3339, o.startAt); err != nil {
 			return usagef("--start-at is %q: it must be a time like 2026-11-24T18:00:00Z", o.startAt)
+		}
+	}
+	for _, name := range []string{"timeout", "schedule-to-start", "start-to-finish", "retry-delay", "retry-max-delay"} {
+		// Whatever is asked for travels in whole milliseconds, of which 0 stands for the default.
+		if d, _ := f.GetDuration(name); d != 0 && d < time.Millisecond {
+			return usagef("--%s is %s: it must be at least 1ms, or 0 for the default", name, d)
 		}
 	}
 	if prefixed {

@@ -49,7 +49,7 @@ It needs Go, and Java 11 or newer with npm, or Docker, for DynamoDB Local.`,
 	f.StringVar(&o.Host, "host", "127.0.0.1", "address of the endpoint; 0.0.0.0 lets containers reach it, and everybody on the network")
 	f.IntVar(&o.Port, "port", runPort, "port of the endpoint; 0 takes a free one")
 	f.DurationVar(&o.Tick, "tick", time.Second, "the schedules' interval, in whole seconds; it is a minute on AWS")
-	f.DurationVar(&o.Timeout, "function-timeout", 2*time.Minute, "the functions' timeout, in whole seconds; every task's must fit in it, less 3 s")
+	f.DurationVar(&o.Timeout, "function-timeout", 2*time.Minute, "the functions' timeout, in whole seconds; every task's must fit in it, less 4 s")
 	f.StringArrayVar(&o.Env, "env", nil, "a variable of the functions, KEY=value; may be given several times")
 	f.BoolVar(&o.NoWatch, "no-watch", false, "do not build anew when a source changes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -19,9 +19,6 @@ import (
 	"github.com/perdure-dev/perdure/functions/handler"
 )
 
-// flushMargin is what an executor keeps free at its end for its last writes: the default of core.Config.FlushMargin.
-const flushMargin = 3 * time.Second
-
 // function is one of the application's Lambda functions.
 type function struct {
 	types.FunctionConfiguration
@@ -179,6 +176,7 @@ func (p *Patient) checkTimeouts(ctx context.Context, r *report, functions []func
 				fmt.Sprintf("set PERDURE_FUNCTION_TIMEOUT=%d, or the timeout to %d s", aws.ToInt32(f.Timeout), told))
 		}
 	}
+	checkTaskTimeouts(r, functions)
 	tasks, err := p.tasks(ctx, functions)
 	if err != nil {
 		r.skip("timeouts", err)
@@ -190,16 +188,33 @@ func (p *Patient) checkTimeouts(ctx context.Context, r *report, functions []func
 			longest = t
 		}
 	}
-	takes := time.Duration(longest.TimeoutMS)*time.Millisecond + flushMargin
+	margins := time.Hour - core.Config{FunctionTimeout: time.Hour}.LongestTimeout() // what of its life no attempt has
+	takes := time.Duration(longest.TimeoutMS)*time.Millisecond + margins
 	for _, f := range functions {
 		if f.runsTasks() && takes > f.timeout() {
 			r.fail("timeouts", fmt.Sprintf("task %s may take %s, which does not fit %s's timeout of %s less %s: the function refuses to start",
-				longest.Task, time.Duration(longest.TimeoutMS)*time.Millisecond, f.name(), f.timeout(), flushMargin),
+				longest.Task, time.Duration(longest.TimeoutMS)*time.Millisecond, f.name(), f.timeout(), margins),
 				fmt.Sprintf("raise the function's timeout to %d s (the template's TaskTimeoutSeconds), or shorten the task's", int((takes+time.Second-1)/time.Second)))
 		}
 	}
 	if len(r.findings) == before {
 		r.ok("timeouts", "the longest of %d tasks fits the functions that run them", len(tasks))
+	}
+}
+
+// checkTaskTimeouts holds what all functions are told of the one that starts tasks against its timeout.
+func checkTaskTimeouts(r *report, functions []function) {
+	i := slices.IndexFunc(functions, func(f function) bool { return f.program == string(core.LoopStartReady) })
+	if i < 0 {
+		return
+	}
+	starts := functions[i]
+	for _, f := range functions {
+		told, err := strconv.Atoi(f.env("PERDURE_TASK_TIMEOUT"))
+		if err == nil && told != int(aws.ToInt32(starts.Timeout)) { // the settings' check tells what is no number
+			r.fail("timeouts", fmt.Sprintf("%s is told that tasks have a function of %d s, but %s has a timeout of %s", f.name(), told, starts.name(), starts.timeout()),
+				fmt.Sprintf("set PERDURE_TASK_TIMEOUT=%d", aws.ToInt32(starts.Timeout)))
+		}
 	}
 }
 
