@@ -49,7 +49,7 @@ func (e *limitError) Unwrap() error { return e.error }
 
 // invalidAttempt is the end of an attempt that would fare no better if it was repeated.
 func invalidAttempt(err error) FailAttempt {
-	return FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}
+	return FailAttempt{Failure: *invalidFailure(err), Final: true}
 }
 
 // attemptCode runs an attempt's code and writes what it came to.
@@ -170,7 +170,7 @@ func (x *Executor) failure(e *Execution, r called) FailAttempt {
 	if r.err.hasAfter {
 		ev.Delay = max(0, r.err.after)
 	}
-	ev.Failure = *newFailure(code, r.err.text, r.err.stack)
+	ev.Failure = *r.err.failure(x.cfg.Codec, code)
 	return ev
 }
 

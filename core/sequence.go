@@ -226,8 +226,11 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		return nil
 	case child == nil:
 		end.Failure = newFailure(CodeInvalid, (&missingChildError{parent.ChildID(step)}).Error(), "")
-	case child.Status != StatusCompleted:
-		end.Failure = stepFailure(child)
+	default:
+		var err error
+		if end.Failure, err = childFailure(ctx, x.cfg.Store, child, fmt.Sprintf("step %d", step)); err != nil {
+			return err
+		}
 	}
 	if end.Failure != nil {
 		return x.endSequence(ctx, parent, end)
@@ -255,7 +258,7 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 	var invalid *limitError
 	switch {
 	case errors.As(err, &invalid):
-		end.Output, end.Failure = Payload{}, newFailure(CodeInvalid, err.Error(), "")
+		end.Output, end.Failure = Payload{}, invalidFailure(err)
 		return x.endSequence(ctx, parent, end)
 	case err != nil:
 		return err
@@ -263,12 +266,6 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		return x.endSequence(ctx, parent, end)
 	}
 	return x.commitStep(ctx, parent, child, specs)
-}
-
-func stepFailure(child *Execution) *Failure {
-	f := failureOf(child.Failure)
-	return newFailure(f.Code, fmt.Sprintf("step %d, execution %s of task %s, is %s: %s",
-		child.Parent.Index, child.ID, child.TaskID, child.Status, f.Message), "")
 }
 
 func (x *Executor) endSequence(ctx context.Context, parent *Execution, ev EndSequence) error {

@@ -110,7 +110,7 @@ func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Ou
 	if err := checkText("failure", noted.text); err != nil {
 		return nil, fmt.Errorf("wake up task %s: %w", t.def.id, err)
 	}
-	return wake(ctx, c, t, key, Wake{Failure: newFailure(CodeFailed, noted.text, "")})
+	return wake(ctx, c, t, key, Wake{Failure: noted.failure(c.opts.Codec, CodeFailed)})
 }
 
 // checkWakes returns an error for what is no sleeping task, so that no wake-up is kept that nothing will ever wait for.
