@@ -244,7 +244,7 @@ func (x *Executor) moveOn(ctx context.Context, parent, last *Execution) error {
 		if err != nil {
 			return fmt.Errorf("finalize of execution %s: %w", parent.ID, err)
 		}
-		failure, err := childFailure(ctx, x.cfg.Store, finalize, "")
+		failure, err := childFailure(ctx, x.cfg.Store, finalize)
 		if err != nil {
 			return err
 		}

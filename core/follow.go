@@ -130,7 +130,7 @@ func (f *follower) endFinalize(ctx context.Context, finalize *Execution) error {
 	if err != nil {
 		return err
 	}
-	failure, err := childFailure(ctx, f.store, finalize, "")
+	failure, err := childFailure(ctx, f.store, finalize)
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,8 @@ func (f *follower) endFinalize(ctx context.Context, finalize *Execution) error {
 	return f.followUp(ctx, after)
 }
 
-// childFailure returns the failure of a parent whose step or finalize execution has ended, with what there is to add to
-// the message; nil when that completed.
-func childFailure(ctx context.Context, r Reader, child *Execution, added string) (*Failure, error) {
+// childFailure returns the failure of a parent whose step or finalize execution has ended; nil when that completed.
+func childFailure(ctx context.Context, r Reader, child *Execution) (*Failure, error) {
 	if child.Status == StatusCompleted {
 		return nil, nil
 	}
@@ -160,7 +159,11 @@ func childFailure(ctx context.Context, r Reader, child *Execution, added string)
 			return nil, fmt.Errorf("read why execution %s did not complete: %w", child.ID, err)
 		}
 	}
-	return failureBelow(child.TaskID, child.ID, &below, added), nil
+	step := ""
+	if below.Causes.IsZero() && child.Parent.Siblings == 0 && child.Parent.Index != FinalizeIndex {
+		step = fmt.Sprintf("step %d", child.Parent.Index)
+	}
+	return failureBelow(child.TaskID, child.ID, &below, step), nil
 }
 
 // cancelChildren ends every unfinished child of a finished parent, and those that are committed but do not

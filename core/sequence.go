@@ -228,7 +228,7 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		end.Failure = newFailure(CodeInvalid, (&missingChildError{parent.ChildID(step)}).Error(), "")
 	default:
 		var err error
-		if end.Failure, err = childFailure(ctx, x.cfg.Store, child, fmt.Sprintf("step %d", step)); err != nil {
+		if end.Failure, err = childFailure(ctx, x.cfg.Store, child); err != nil {
 			return err
 		}
 	}
