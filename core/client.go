@@ -189,18 +189,19 @@ func (c *Client) InputJSON(ctx context.Context, e *Execution) (_ json.RawMessage
 	return v.json()
 }
 
-// LoadFailure fills in the detail of an execution's failure, where there is one.
+// LoadFailure fills in the detail, the data and the chain of an execution's failure, where there is one.
 func (c *Client) LoadFailure(ctx context.Context, e *Execution) (err error) {
 	defer because(ctx, &err)
 	if e.Failure == nil {
 		return nil
 	}
-	return c.store.Load(ctx, &e.Failure.Detail)
+	return errors.Join(c.store.Load(ctx, &e.Failure.Detail), c.LoadCauses(ctx, e))
 }
 
 // LoadCauses fills in the data and the chains of executions' failures, where there are any: a store may keep large ones
 // beside the records.
-func (c *Client) LoadCauses(ctx context.Context, executions ...*Execution) error {
+func (c *Client) LoadCauses(ctx context.Context, executions ...*Execution) (err error) {
+	defer because(ctx, &err)
 	failures := make([]*Failure, len(executions))
 	for i, e := range executions {
 		failures[i] = e.Failure
