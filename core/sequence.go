@@ -54,8 +54,8 @@ func stepsOf[A, B any](s Steps[A, B]) []*definition {
 const bookkeeping = 5 * time.Second
 
 // NewSequentialTask returns a task that runs steps one after the other, each given the output of the one before
-// it. Its output is the last step's. A step that does not complete ends the sequence as failed, with a failure that
-// names the step. Steps may be tasks of any kind; all must be registered. There are at most 1,000. Of the options,
+// it. Its output is the last step's. A step that does not complete ends the sequence as failed, with the step's
+// failure: see Failure. Steps may be tasks of any kind; all must be registered. There are at most 1,000. Of the options,
 // Timeout and Retry mean nothing here, since a sequence has no code of its own; StartToFinish bounds the whole.
 func NewSequentialTask[In, Out any](id string, steps Steps[In, Out], opts TaskOptions) *Task[In, Out] {
 	opts.Timeout = bookkeeping
