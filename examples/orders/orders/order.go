@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/perdure-dev/perdure/core"
 )
 
 // Order is what a customer wants.
@@ -91,3 +93,38 @@ func ExecutionID(order string) string { return "order-" + order }
 
 // PaymentKey returns the key that wakes the task which waits for an order's payment.
 func PaymentKey(order string) string { return "payment of order " + order }
+
+// Reason is why an order is cancelled, in words for its customer. What a failed execution says of itself is for whoever
+// looks after the shop: it may say what is none of the customer's business.
+type Reason string
+
+// The reasons that are the same for all orders.
+const (
+	ByCustomer     Reason = "cancelled by the customer"
+	NotPaidInTime  Reason = "not paid in time"
+	PaymentRefused Reason = "payment refused"
+	WrongPayment   Reason = "what was paid is not what the order costs"
+	NotServed      Reason = "the shop does not serve the customer"
+	NotDelivered   Reason = "the carrier does not deliver there"
+	OurFault       Reason = "something went wrong in the shop"
+)
+
+// Refuse returns the error of an order that cannot be fulfilled: the task that found out ends at once, and its reason
+// arrives where the order is settled. It has the cause where there is one.
+func Refuse(why Reason, cause error) error {
+	err := errors.New(string(why))
+	if cause != nil {
+		err = fmt.Errorf("%s: %w", why, cause)
+	}
+	return core.NonRetryable(core.Fail("order_refused", err, why))
+}
+
+// reasonOf returns the reason in an error, OurFault where a step failed for none of the shop's.
+func reasonOf(err error) Reason {
+	var refused *core.FailError
+	why := OurFault
+	if errors.As(err, &refused) && refused.Decode(&why) != nil {
+		return OurFault
+	}
+	return why
+}
