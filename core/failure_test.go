@@ -560,3 +560,54 @@ func TestAFailureIsReadWhereverTheStoreKeepsIt(t *testing.T) {
 		})
 	}
 }
+
+func TestTheNextAttemptReadsTheDataOfTheOneBefore(t *testing.T) {
+	progress := strings.Repeat("x", 3000)
+	task := core.NewTask("task", func(ctx context.Context, _ int) (string, error) {
+		var fail *core.FailError
+		var data string
+		if previous := core.InfoOf(ctx).Previous; previous == nil || !errors.As(previous, &fail) {
+			return "", core.Fail("half_way", errors.New("no"), progress)
+		}
+		if err := fail.Decode(&data); err != nil || data != progress {
+			return "other data", err
+		}
+		return "", nil
+	}, core.TaskOptions{Retry: core.RetryPolicy{MaxAttempts: 2}})
+	inIdleWorld(t, []core.Definition{task}, func(w *world) {
+		w.store = memstore.New(memstore.Options{Inline: 16})
+		w.config.Store = w.store
+		var err error
+		if w.client, err = core.NewClient(w.store, core.ClientOptions{}); err != nil {
+			w.Fatal(err)
+		}
+		defer w.start()()
+		if got := wait(w, enqueue(w, task, 1)); got != "" {
+			w.Error(got)
+		}
+	})
+}
+
+type typedNil struct{ text string }
+
+func (e *typedNil) Error() string { return e.text }
+
+func TestFailOfAnErrorThatPanicsFailsItsAttemptAlone(t *testing.T) {
+	var none *typedNil
+	var fail *core.FailError
+	for name, failure := range map[string]error{"in Fail": core.Fail("x", none, 1), "a nil FailError": fail} {
+		t.Run(name, func(t *testing.T) {
+			task := core.NewTask("task", func(context.Context, int) (int, error) { return 0, failure }, core.TaskOptions{})
+			sleeper := core.NewSleepingTask[int]("sleeper", core.TaskOptions{})
+			inWorld(t, []core.Definition{task, sleeper}, func(w *world) {
+				_, err := enqueue(w, task, 1).Wait(w.ctx)
+				if !errors.Is(err, core.ErrPanicked) {
+					w.Errorf("error %v", err)
+				}
+				if _, err := core.WakeupWithError(w.ctx, w.client, sleeper, "k", failure); !errors.Is(err, core.ErrInvalid) {
+					w.Errorf("waking with it: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -78,6 +78,13 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
 	payload.add(in.size())
+	if e.Failure != nil { // of the attempt before, which the code may ask for
+		previous := *e.Failure
+		if err := loadCauses(ctx, x.cfg.Store, &previous); err != nil {
+			return called{}, errors.Join(fmt.Errorf("read why the attempt before failed: %w", err), x.giveBack(ctx, e, time.Second))
+		}
+		e.Failure = &previous
+	}
 	r := x.call(e, a, e.StartedAt, e.ExpiresAt, log, func(ctx context.Context) (outcome, error) {
 		if def.validate != nil {
 			if err := def.validate(x.cfg.Codec, in); err != nil {

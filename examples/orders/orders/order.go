@@ -109,6 +109,9 @@ const (
 	OurFault       Reason = "something went wrong in the shop"
 )
 
+// refusal is the code of an order that is refused; the data is the reason.
+const refusal = "order_refused"
+
 // Refuse returns the error of an order that cannot be fulfilled: the task that found out ends at once, and its reason
 // arrives where the order is settled. It has the cause where there is one.
 func Refuse(why Reason, cause error) error {
@@ -116,14 +119,17 @@ func Refuse(why Reason, cause error) error {
 	if cause != nil {
 		err = fmt.Errorf("%s: %w", why, cause)
 	}
-	return core.NonRetryable(core.Fail("order_refused", err, why))
+	return core.NonRetryable(core.Fail(refusal, err, why))
 }
 
-// reasonOf returns the reason in an error, OurFault where a step failed for none of the shop's.
+// reasonOf returns the reason of a refusal; OurFault for any other error.
 func reasonOf(err error) Reason {
 	var refused *core.FailError
-	why := OurFault
-	if errors.As(err, &refused) && refused.Decode(&why) != nil {
+	if !errors.As(err, &refused) || refused.Code != refusal {
+		return OurFault
+	}
+	var why Reason
+	if err := refused.Decode(&why); err != nil {
 		return OurFault
 	}
 	return why
