@@ -244,7 +244,11 @@ func (x *Executor) moveOn(ctx context.Context, parent, last *Execution) error {
 		if err != nil {
 			return fmt.Errorf("finalize of execution %s: %w", parent.ID, err)
 		}
-		return x.end(ctx, parent, EndFinalize{Failure: finalizeFailure(finalize)})
+		failure, err := childFailure(ctx, x.cfg.Store, finalize)
+		if err != nil {
+			return err
+		}
+		return x.end(ctx, parent, EndFinalize{Failure: failure})
 	}
 	def, known := x.cfg.Registry.lookup(parent.TaskID)
 	known = known && parent.Family.Sequential == (def.sequence != nil)

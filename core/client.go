@@ -189,25 +189,41 @@ func (c *Client) InputJSON(ctx context.Context, e *Execution) (_ json.RawMessage
 	return v.json()
 }
 
-// LoadFailure fills in the detail of an execution's failure, where there is one.
+// LoadFailure fills in the detail, the data and the chain of an execution's failure, where there is one.
 func (c *Client) LoadFailure(ctx context.Context, e *Execution) (err error) {
 	defer because(ctx, &err)
 	if e.Failure == nil {
 		return nil
 	}
-	return c.store.Load(ctx, &e.Failure.Detail)
+	return errors.Join(c.store.Load(ctx, &e.Failure.Detail), c.LoadCauses(ctx, e))
+}
+
+// LoadCauses fills in the data and the chains of executions' failures, where there are any: a store may keep large ones
+// beside the records.
+func (c *Client) LoadCauses(ctx context.Context, executions ...*Execution) (err error) {
+	defer because(ctx, &err)
+	failures := make([]*Failure, len(executions))
+	for i, e := range executions {
+		failures[i] = e.Failure
+	}
+	return loadCauses(ctx, c.store, failures...)
 }
 
 func (c *Client) result(ctx context.Context, e *Execution) (value, bool, error) {
+	r := &results{store: c.store, codec: c.opts.Codec}
 	switch {
 	case !e.Status.Finished():
 		return value{}, false, nil
 	case e.Status != StatusCompleted:
+		failure := failureOf(e.Failure)
+		if err := loadCauses(ctx, c.store, &failure); err != nil {
+			return value{}, false, fmt.Errorf("read why execution %s did not complete: %w", e.ID, err)
+		}
 		return value{}, true, &ExecutionError{
-			ExecutionID: e.ID, TaskID: e.TaskID, Status: e.Status, Failure: failureOf(e.Failure),
+			ExecutionID: e.ID, TaskID: e.TaskID, Status: e.Status, Failure: failure, codec: c.opts.Codec, origin: &origin{r, e},
 		}
 	}
-	v, err := (&results{store: c.store, codec: c.opts.Codec}).of(ctx, e)
+	v, err := r.of(ctx, e)
 	if err != nil {
 		return value{}, true, fmt.Errorf("read the output of execution %s: %w", e.ID, err)
 	}

@@ -27,6 +27,14 @@
 // its process is not failed for it: what was recovered runs apart (see company.go). A slow store makes executions late and
 // fails none (see pace.go).
 //
+// # Failures
+//
+// A failure keeps its cause, code and data on its way up. A parent that fails because of a child, by its sequence, its
+// finalize task, or a finalizer that returns the child's error, has the child's code, Fail's data, a message that
+// begins with the cause, and a chain of the executions in between. Handle.Wait and Task.Result return an
+// *ExecutionError: errors.Is finds the sentinels of the engine's codes in it, errors.As a *FailError, and Children reads
+// what completed before. See Failure.
+//
 // # Life of an execution
 //
 //	           StartAttempt          Succeed

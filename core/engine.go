@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// Causes with which the context of running code ends; context.Cause tells which it was.
+// Causes with which the context of running code ends; context.Cause tells which it was. An *ExecutionError matches those
+// that ended the execution, or one that led to its failure.
 var (
-	// ErrAttemptTimedOut means that the attempt took longer than its task's timeout.
+	// ErrAttemptTimedOut means that the attempt, or the wait for a wake-up, took longer than its task's timeout.
 	ErrAttemptTimedOut = errors.New("attempt timed out")
 	// ErrStartToFinish means that the whole execution took longer than its task's StartToFinish.
 	ErrStartToFinish = errors.New("execution took longer than its start-to-finish timeout")

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -30,6 +31,12 @@ var (
 	// ErrCorrupt means that what the store holds of an execution, its record or a payload, cannot be read: attributes are
 	// missing or wrong. Nothing was lost or written; the message names the execution and what is wrong.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrPanicked means that the task's code panicked.
+	ErrPanicked = errors.New("the code panicked")
+	// ErrScheduleToStart means that an attempt waited longer than its ScheduleToStart for an executor.
+	ErrScheduleToStart = errors.New("waited longer for an executor than the schedule-to-start timeout")
+	// ErrCrashed means that executors died with the execution more often than the limit allows.
+	ErrCrashed = errors.New("crashed too often")
 	// ErrNotListed means that the store keeps no list of executions; the message says how to switch it on.
 	ErrNotListed = errors.New("the store keeps no list of executions")
 )
@@ -72,74 +79,45 @@ func (e *TransitionError) Is(target error) bool {
 	return target == ErrNotAllowed || target == ErrFinished && e.Status.Finished()
 }
 
-// FailureCode says what kind of failure ended an attempt or an execution. Its values are persisted.
-type FailureCode string
-
-// The failure codes.
-const (
-	CodeFailed    FailureCode = "failed"    // the user's code returned an error
-	CodePanicked  FailureCode = "panicked"  // the user's code panicked; Detail holds the stack
-	CodeTimedOut  FailureCode = "timed_out" // an attempt or a sleep took longer than its Timeout
-	CodeCancelled FailureCode = "cancelled"
-	// CodeStartToFinish means that the execution took longer than its StartToFinish.
-	CodeStartToFinish FailureCode = "start_to_finish"
-	// CodeScheduleToStart means that an attempt waited longer than its ScheduleToStart for an executor.
-	CodeScheduleToStart FailureCode = "schedule_to_start"
-	CodeCrashed         FailureCode = "crashed"   // executors died with it more often than the limit allows
-	CodeNotFound        FailureCode = "not_found" // no executor knew the task within the limit
-	CodeInvalid         FailureCode = "invalid"   // an input, output or child breaks a limit or does not decode
-)
-
-// timeout reports whether the code is one of an execution that ends timed out.
-func (c FailureCode) timeout() bool {
-	return c == CodeTimedOut || c == CodeStartToFinish || c == CodeScheduleToStart
-}
-
-// maxFailureMessage is how many bytes of a failure's message stay in the record; a longer text goes to Detail.
-const maxFailureMessage = 200
-
-// Failure is why an attempt or an execution did not succeed, as it is persisted.
-type Failure struct {
-	Code FailureCode
-	// Message is at most 200 bytes long.
-	Message string
-	// Detail is the text when Message had to be cut, and a panic's stack; often empty. Of a text or a stack of more than
-	// 16 KB it has the first 16 KB, and how much was left out.
-	Detail Payload
-}
-
-// Error returns the message.
-func (f *Failure) Error() string { return f.Message }
-
-// newFailure cuts text to what a record may hold, at a character boundary, and keeps the whole of it, with
-// stack when there is one, as detail, each as far as maxFailureText allows.
-func newFailure(code FailureCode, text, stack string) *Failure {
-	text, stack = bounded(text), bounded(stack)
-	f := &Failure{Code: code, Message: text}
-	if len(text) > maxFailureMessage {
-		f.Message = text[:runeStart(text, maxFailureMessage-len("…"))] + "…"
-	}
-	if f.Message != text || stack != "" {
-		detail := text
-		if stack != "" {
-			detail += "\n\n" + stack
-		}
-		f.Detail = Payload{Data: []byte(detail)}
-	}
-	return f
-}
-
 // ExecutionError is what waiting for an execution returns when it did not complete.
+//
+// errors.Is finds in it the sentinels of the failure's code and of all codes in its chain, such as ErrCancelled: so it
+// tells as well what happened below. errors.As finds the *FailError that Fail made, and the *Failure.
 type ExecutionError struct {
 	ExecutionID string
 	TaskID      string
 	Status      Status
 	Failure     Failure
+
+	codec  Codec   // nil for JSON
+	origin *origin // nil when it is not known
 }
 
-// Error names the task, the execution, its status and the failure.
+// Error begins with the cause. It names the execution, and the one in which it began when that was another one.
 func (e *ExecutionError) Error() string {
-	return fmt.Sprintf("task %s, execution %s %s: %s", e.TaskID, e.ExecutionID, e.Status, e.Failure.Message)
+	text := fmt.Sprintf("%s [task %s, execution %s %s", e.Failure.Message, e.TaskID, e.ExecutionID, e.Status)
+	if chain := e.Failure.Chain(); len(chain) > 0 {
+		first := chain[len(chain)-1]
+		text += fmt.Sprintf("; it began in task %s, execution %s", first.TaskID, first.ExecutionID)
+	}
+	return text + "]"
+}
+
+// Unwrap returns the failure.
+func (e *ExecutionError) Unwrap() error { return &e.Failure }
+
+// As sets a target of type **FailError when the failure's code is a task's own.
+func (e *ExecutionError) As(target any) bool {
+	c := e.codec
+	if c == nil {
+		c = JSON{}
+	}
+	return e.Failure.as(target, e, c)
+}
+
+// Children is ChildResult.Children of the execution that did not complete.
+func (e *ExecutionError) Children(ctx context.Context) ([]ChildResult, error) {
+	return e.origin.childResults(ctx, e.ExecutionID)
 }
 
 type nonRetryableError struct{ error }

@@ -86,7 +86,7 @@ func (ev FailAttempt) apply(e *Execution, now time.Time) string {
 		e.Failure = &ev.Failure
 		e.endEpisode()
 		e.ready(now.Add(ev.Delay))
-	case ev.Failure.Code.timeout():
+	case ev.Failure.timedOut():
 		e.finish(StatusTimedOut, &ev.Failure, now, true)
 	default:
 		e.finish(StatusFailed, &ev.Failure, now, true)

@@ -395,7 +395,7 @@ func (ev FinishFamily) apply(e *Execution, now time.Time) string {
 	switch {
 	case ev.Failure == nil:
 		e.Output = ev.Output
-	case ev.Failure.Code == CodeStartToFinish:
+	case ev.Failure.Code == CodeStartToFinish && ev.Failure.timedOut():
 		status = StatusTimedOut
 	default:
 		status = StatusFinalizeFailed

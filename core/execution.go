@@ -137,7 +137,9 @@ func (e *Execution) Clone() *Execution {
 	}
 	if e.Failure != nil {
 		f := *e.Failure
-		f.Detail.Data = slices.Clone(f.Detail.Data)
+		for _, p := range f.Payloads() {
+			p.Data = slices.Clone(p.Data)
+		}
 		c.Failure = &f
 	}
 	for _, p := range []*Payload{&c.Input, &c.RunOutput, &c.Output} {

@@ -130,7 +130,11 @@ func (f *follower) endFinalize(ctx context.Context, finalize *Execution) error {
 	if err != nil {
 		return err
 	}
-	after, err := f.decide(ctx, parent, EndFinalize{Failure: finalizeFailure(finalize)})
+	failure, err := childFailure(ctx, f.store, finalize)
+	if err != nil {
+		return err
+	}
+	after, err := f.decide(ctx, parent, EndFinalize{Failure: failure})
 	var refused *TransitionError
 	switch {
 	case errors.As(err, &refused) && refused.Status != StatusWaitingForFinalize:
@@ -141,14 +145,25 @@ func (f *follower) endFinalize(ctx context.Context, finalize *Execution) error {
 	return f.followUp(ctx, after)
 }
 
-// finalizeFailure returns the failure of a parent whose finalize execution has ended; nil when that completed.
-func finalizeFailure(finalize *Execution) *Failure {
-	if finalize.Status == StatusCompleted {
-		return nil
+// childFailure returns the failure of a parent whose step or finalize execution has ended; nil when that completed.
+func childFailure(ctx context.Context, r Reader, child *Execution) (*Failure, error) {
+	if child.Status == StatusCompleted {
+		return nil, nil
 	}
-	failure := failureOf(finalize.Failure)
-	failure.Detail = Payload{} // it stays with the finalize execution
-	return &failure
+	below := Failure{Code: CodeFailed, Message: "it is " + string(child.Status)}
+	if child.Failure != nil {
+		below = *child.Failure
+	}
+	if !below.Causes.Loaded() {
+		if err := r.Load(ctx, &below.Causes); err != nil && !gone(err) {
+			return nil, fmt.Errorf("read why execution %s did not complete: %w", child.ID, err)
+		}
+	}
+	step := ""
+	if below.Causes.IsZero() && child.Parent.Siblings == 0 && child.Parent.Index != FinalizeIndex {
+		step = fmt.Sprintf("step %d", child.Parent.Index)
+	}
+	return failureBelow(child.TaskID, child.ID, &below, step), nil
 }
 
 // cancelChildren ends every unfinished child of a finished parent, and those that are committed but do not

@@ -175,7 +175,7 @@ type iterated struct {
 
 // NewLoopingTask returns a task that runs an iteration task again and again, until an iteration says that it is
 // done or MaxIterations have been made, with a sleep in between that costs nothing. An iteration that does not
-// complete, its retries included, ends the loop as failed, with a failure that names the iteration. Info.Index tells
+// complete, its retries included, ends the loop as failed, with the iteration's failure: see Failure. Info.Index tells
 // an iteration's code its number, from 0. Of the options, Timeout and Retry mean nothing here, since a loop has no
 // code of its own; StartToFinish bounds the whole.
 func NewLoopingTask[In, Out any](

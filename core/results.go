@@ -101,10 +101,7 @@ func (e *missingChildError) Unwrap() error { return ErrNotFound }
 // family returns what a parent's run and its children came to. The error is a *missingChildError when a
 // counted child does not exist any more.
 func (r *results) family(ctx context.Context, parent *Execution) (*familyValue, error) {
-	indexes := parent.ChildIndexes()
-	if parent.Family.FinalizeTaskID != "" {
-		indexes = indexes[:len(indexes)-1]
-	}
+	indexes := parent.ownIndexes()
 	children, err := ReadChildren(ctx, r.store, parent, indexes)
 	if err != nil {
 		return nil, err
@@ -114,39 +111,127 @@ func (r *results) family(ctx context.Context, parent *Execution) (*familyValue, 
 			return nil, &missingChildError{parent.ChildID(i)}
 		}
 	}
+	output := parent.RunOutput
+	all, err := r.ofChildren(ctx, children, &output)
+	if err != nil {
+		return nil, err
+	}
+	return &familyValue{output: output.Data, children: all}, nil
+}
+
+// ownIndexes is ChildIndexes without the finalize execution.
+func (e *Execution) ownIndexes() []int {
+	indexes := e.ChildIndexes()
+	if n := len(indexes); n > 0 && indexes[n-1] == FinalizeIndex {
+		indexes = indexes[:n-1]
+	}
+	return indexes
+}
+
+// ofChildren returns what children came to, and loads a payload besides.
+func (r *results) ofChildren(ctx context.Context, children []*Execution, besides *Payload) ([]ChildResult, error) {
 	origins, err := r.origins(ctx, children)
 	if err != nil {
 		return nil, err
 	}
-	output := parent.RunOutput
-	payloads := []*Payload{&output}
-	for _, origin := range origins {
-		if origin.Status == StatusCompleted && origin.Family == nil {
-			payloads = append(payloads, &origin.Output)
+	all := make([]ChildResult, len(children))
+	payloads := []*Payload{besides}
+	childless := &origin{results: r}
+	places := make([]int, len(children))
+	for i, child := range children {
+		all[i] = ChildResult{ExecutionID: child.ID, TaskID: child.TaskID, Status: child.Status, codec: r.codec, origin: childless}
+		if origins[i].Family != nil {
+			all[i].origin = &origin{r, origins[i]}
 		}
+		if child.Failure != nil {
+			own := *child.Failure // others have it too
+			all[i].Failure = &own
+		}
+		if origins[i].Status == StatusCompleted && origins[i].Family == nil {
+			payloads = append(payloads, &origins[i].Output)
+		}
+		places[i] = i
 	}
 	if err := r.store.Load(ctx, payloads...); err != nil {
 		return nil, err
 	}
-	v := &familyValue{output: output.Data, children: make([]ChildResult, len(children))}
-	return v, inParallel(ctx, indexes, func(ctx context.Context, i int) error {
-		child, origin := children[i], origins[i]
-		c := ChildResult{
-			ExecutionID: child.ID, TaskID: child.TaskID, Status: child.Status, Failure: child.Failure, codec: r.codec,
-		}
+	failures := make([]*Failure, len(all))
+	for i, c := range all {
+		failures[i] = c.Failure
+	}
+	if err := loadCauses(ctx, r.store, failures...); err != nil {
+		return nil, err
+	}
+	return all, inParallel(ctx, places, func(ctx context.Context, i int) error {
 		switch {
-		case child.Status != StatusCompleted:
-		case origin.Family == nil:
-			c.value = value{data: origin.Output.Data}
+		case children[i].Status != StatusCompleted:
+		case origins[i].Family == nil:
+			all[i].value = value{data: origins[i].Output.Data}
 		default:
 			var err error
-			if c.value, err = r.of(ctx, origin); err != nil {
-				return fmt.Errorf("output of child %s: %w", child.ID, err)
+			if all[i].value, err = r.of(ctx, origins[i]); err != nil {
+				return fmt.Errorf("output of child %s: %w", children[i].ID, err)
 			}
 		}
-		v.children[i] = c
 		return nil
 	})
+}
+
+// loadCauses loads the data and the chains of failures, some of which may be nil. What is gone, or cannot be read, is left
+// out: who asks why something failed is told the rest.
+func loadCauses(ctx context.Context, store Reader, failures ...*Failure) error {
+	var payloads []*Payload
+	for _, f := range failures {
+		if f == nil {
+			continue
+		}
+		for _, p := range []*Payload{&f.Data, &f.Causes} {
+			if !p.Loaded() {
+				payloads = append(payloads, p)
+			}
+		}
+	}
+	if len(payloads) == 0 {
+		return nil
+	}
+	err := store.Load(ctx, payloads...)
+	if !gone(err) {
+		return err
+	}
+	for _, p := range payloads { // one of them is the one
+		if err := store.Load(ctx, p); err != nil && !gone(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func gone(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotFound) }
+
+// origin is how to read the children of an execution.
+type origin struct {
+	results *results
+	record  *Execution // nil when there are no children
+}
+
+// childResults is ChildResult.Children.
+func (o *origin) childResults(ctx context.Context, id string) ([]ChildResult, error) {
+	switch {
+	case o == nil:
+		return nil, invalidf("execution %s: its children cannot be read from a copy: ask where it was read from the store", id)
+	case o.record == nil:
+		return nil, nil
+	}
+	found, err := ReadChildren(ctx, o.results.store, o.record, o.record.ownIndexes())
+	if err != nil {
+		return nil, fmt.Errorf("read the children of execution %s: %w", id, err)
+	}
+	found = slices.DeleteFunc(found, func(e *Execution) bool { return e == nil })
+	all, err := o.results.ofChildren(ctx, found, &Payload{})
+	if err != nil {
+		return nil, fmt.Errorf("read the results of the children of execution %s: %w", id, err)
+	}
+	return all, nil
 }
 
 // origins returns the executions that have the children's outputs: they themselves, or those that they were born

@@ -49,7 +49,7 @@ func (e *limitError) Unwrap() error { return e.error }
 
 // invalidAttempt is the end of an attempt that would fare no better if it was repeated.
 func invalidAttempt(err error) FailAttempt {
-	return FailAttempt{Failure: *newFailure(CodeInvalid, err.Error(), ""), Final: true}
+	return FailAttempt{Failure: *invalidFailure(err), Final: true}
 }
 
 // attemptCode runs an attempt's code and writes what it came to.
@@ -81,6 +81,13 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		return called{}, errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
 	}
 	payload.add(in.size())
+	if e.Failure != nil { // of the attempt before, which the code may ask for
+		previous := *e.Failure
+		if err := loadCauses(ctx, x.cfg.Store, &previous); err != nil {
+			return called{}, errors.Join(fmt.Errorf("read why the attempt before failed: %w", err), x.giveBack(ctx, e, time.Second))
+		}
+		e.Failure = &previous
+	}
 	r := x.call(e, a, e.StartedAt, e.ExpiresAt, log, func(ctx context.Context) (outcome, error) {
 		if def.validate != nil {
 			if err := def.validate(x.cfg.Codec, in); err != nil {
@@ -173,7 +180,7 @@ func (x *Executor) failure(e *Execution, r called) FailAttempt {
 	if r.err.hasAfter {
 		ev.Delay = max(0, r.err.after)
 	}
-	ev.Failure = *newFailure(code, r.err.text, r.err.stack)
+	ev.Failure = *r.err.failure(x.cfg.Codec, code)
 	return ev
 }
 

@@ -54,8 +54,8 @@ func stepsOf[A, B any](s Steps[A, B]) []*definition {
 const bookkeeping = 5 * time.Second
 
 // NewSequentialTask returns a task that runs steps one after the other, each given the output of the one before
-// it. Its output is the last step's. A step that does not complete ends the sequence as failed, with a failure that
-// names the step. Steps may be tasks of any kind; all must be registered. There are at most 1,000. Of the options,
+// it. Its output is the last step's. A step that does not complete ends the sequence as failed, with the step's
+// failure: see Failure. Steps may be tasks of any kind; all must be registered. There are at most 1,000. Of the options,
 // Timeout and Retry mean nothing here, since a sequence has no code of its own; StartToFinish bounds the whole.
 func NewSequentialTask[In, Out any](id string, steps Steps[In, Out], opts TaskOptions) *Task[In, Out] {
 	opts.Timeout = bookkeeping
@@ -226,8 +226,11 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		return nil
 	case child == nil:
 		end.Failure = newFailure(CodeInvalid, (&missingChildError{parent.ChildID(step)}).Error(), "")
-	case child.Status != StatusCompleted:
-		end.Failure = stepFailure(child)
+	default:
+		var err error
+		if end.Failure, err = childFailure(ctx, x.cfg.Store, child); err != nil {
+			return err
+		}
 	}
 	if end.Failure != nil {
 		return x.endSequence(ctx, parent, end)
@@ -255,7 +258,7 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 	var invalid *limitError
 	switch {
 	case errors.As(err, &invalid):
-		end.Output, end.Failure = Payload{}, newFailure(CodeInvalid, err.Error(), "")
+		end.Output, end.Failure = Payload{}, invalidFailure(err)
 		return x.endSequence(ctx, parent, end)
 	case err != nil:
 		return err
@@ -263,12 +266,6 @@ func (x *Executor) tryNextStep(ctx context.Context, parent, child *Execution, de
 		return x.endSequence(ctx, parent, end)
 	}
 	return x.commitStep(ctx, parent, child, specs)
-}
-
-func stepFailure(child *Execution) *Failure {
-	f := failureOf(child.Failure)
-	return newFailure(f.Code, fmt.Sprintf("step %d, execution %s of task %s, is %s: %s",
-		child.Parent.Index, child.ID, child.TaskID, child.Status, f.Message), "")
 }
 
 func (x *Executor) endSequence(ctx context.Context, parent *Execution, ev EndSequence) error {

@@ -59,13 +59,13 @@ func TestEachStepOfASequenceIsGivenWhatTheOneBeforeCameTo(t *testing.T) {
 func TestAFailingStepEndsTheSequenceAndIsNamed(t *testing.T) {
 	inWorld(t, chainTasks, func(w *world) {
 		for in, want := range map[string]string{
-			"x":  `step 0, execution c.`,
-			"51": `is failed: 102 is too much`,
+			"x":  `strconv.Atoi: parsing "x": invalid syntax (step 0)`,
+			"51": `102 is too much (step 2)`,
 		} {
 			h := enqueue(w, chain, in)
 			_, err := h.Wait(w.ctx)
 			var failed *core.ExecutionError
-			if !errors.As(err, &failed) || failed.Status != core.StatusFailed || !strings.Contains(err.Error(), want) {
+			if !errors.As(err, &failed) || failed.Status != core.StatusFailed || failed.Failure.Message != want {
 				w.Errorf("%s: error %v", in, err)
 			}
 		}

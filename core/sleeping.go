@@ -95,7 +95,8 @@ func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key s
 }
 
 // WakeupWithError is Wakeup with an error in place of an output: the execution ends failed. A nil error, or one whose text
-// is not UTF-8, matches ErrInvalid.
+// is not UTF-8, matches ErrInvalid. The code and the data of
+// one that Fail made are kept.
 func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, failure error) (*Handle[Out], error) {
 	if err := checkWakes(t); err != nil {
 		return nil, fmt.Errorf("wake up: %w", err)
@@ -110,7 +111,7 @@ func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Ou
 	if err := checkText("failure", noted.text); err != nil {
 		return nil, fmt.Errorf("wake up task %s: %w", t.def.id, err)
 	}
-	return wake(ctx, c, t, key, Wake{Failure: newFailure(CodeFailed, noted.text, "")})
+	return wake(ctx, c, t, key, Wake{Failure: noted.failure(c.opts.Codec, CodeFailed)})
 }
 
 // checkWakes returns an error for what is no sleeping task, so that no wake-up is kept that nothing will ever wait for.

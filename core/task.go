@@ -336,8 +336,18 @@ type ChildResult struct {
 	// Failure is nil when the child completed.
 	Failure *Failure
 
-	codec Codec
-	value value
+	codec  Codec
+	value  value
+	origin *origin // nil when it is not known
+}
+
+// Children returns how the children of the child ended, in order: of a sequence its steps, of a loop its iterations, up to
+// the one that did not complete. So whoever is told that a sequence failed, or a parent, can read what was done before. They
+// are read from the store when they are asked for, with their outputs; those that do not exist, or not any more, are left
+// out, and one that is not finished, as it is about to be cancelled, has the status that it has now. A child that has no
+// children has none. The error matches ErrInvalid for a ChildResult that was read from JSON, which knows no store.
+func (c ChildResult) Children(ctx context.Context) ([]ChildResult, error) {
+	return c.origin.childResults(ctx, c.ExecutionID)
 }
 
 // Result returns the output of a completed child of this task. For a child that did not complete the error
@@ -348,7 +358,9 @@ func (t *Task[In, Out]) Result(c ChildResult) (Out, error) {
 		return zero, invalidf("child %s: it is of task %s, not %s", c.ExecutionID, c.TaskID, t.def.id)
 	}
 	if c.Status != StatusCompleted {
-		return zero, &ExecutionError{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status, Failure: failureOf(c.Failure)}
+		return zero, &ExecutionError{
+			ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status, Failure: failureOf(c.Failure), codec: c.codec, origin: c.origin,
+		}
 	}
 	codec := c.codec
 	if codec == nil {
@@ -373,9 +385,12 @@ type childJSON struct {
 	Output      json.RawMessage `json:"output,omitempty"`
 }
 
+// failureJSON is the JSON form of a Failure.
 type failureJSON struct {
-	Code    FailureCode `json:"code"`
-	Message string      `json:"message"`
+	Code    FailureCode     `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+	Chain   []Cause         `json:"chain,omitempty"`
 }
 
 // MarshalJSON returns the child's ids, status, failure and output. An output that is not JSON is base64 text.
@@ -390,7 +405,7 @@ func (c ChildResult) MarshalJSON() ([]byte, error) {
 func (c ChildResult) writeJSON(buf *bytes.Buffer) error {
 	out := childJSON{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status}
 	if c.Failure != nil {
-		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message}
+		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message, c.Failure.DataJSON(), c.Failure.Chain()}
 	}
 	data, err := json.Marshal(out)
 	if err != nil || c.Status != StatusCompleted {
@@ -412,7 +427,9 @@ func (c *ChildResult) UnmarshalJSON(data []byte) error {
 	}
 	*c = ChildResult{ExecutionID: in.ExecutionID, TaskID: in.TaskID, Status: in.Status, value: value{data: in.Output}}
 	if in.Failure != nil {
-		c.Failure = &Failure{Code: in.Failure.Code, Message: in.Failure.Message}
+		c.Failure = &Failure{
+			Code: in.Failure.Code, Message: in.Failure.Message, Data: Payload{Data: in.Failure.Data}, Causes: encodeChain(in.Failure.Message, in.Failure.Chain),
+		}
 	}
 	return nil
 }

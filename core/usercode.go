@@ -30,6 +30,9 @@ type userError struct {
 	after    time.Duration
 	hasAfter bool
 	err      error // the user's own; nil after a panic
+	// tooLarge tells that ErrTooLarge is in it.
+	tooLarge bool
+	told     told
 }
 
 func (e *userError) Error() string { return e.text }
@@ -110,6 +113,8 @@ func noteError(err error) *userError {
 		case isA(err, &after) && !e.hasAfter:
 			e.after, e.hasAfter = after.after, true
 		}
+		e.tooLarge = e.tooLarge || err == ErrTooLarge //nolint:errorlint // walkErrors unwraps
+		e.told.see(err)
 	})
 	e.text = err.Error()
 	return e

@@ -185,6 +185,7 @@ func decode(it item) (*core.Execution, error) {
 	if d.item[aFailureCode] != nil {
 		x.Failure = &core.Failure{
 			Code: core.FailureCode(d.text(aFailureCode)), Message: d.text(aFailure), Detail: d.payload(aFailureDetail, id),
+			Data: d.payload(aFailureData, id), Causes: d.payload(aFailureCauses, id), TooLarge: d.bool(aFailureLimit),
 		}
 	}
 	if d.item[aFamily] != nil {

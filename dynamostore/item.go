@@ -49,6 +49,9 @@ const (
 	aFailureCode   = "fc"
 	aFailure       = "fm"
 	aFailureDetail = "fd"
+	aFailureData   = "fv"
+	aFailureCauses = "fw"
+	aFailureLimit  = "fl" // something was too large
 	aCreated       = "ca"
 	aStart         = "sa" // when it is not the creation and the delay
 	aStarted       = "st"
@@ -182,6 +185,9 @@ func (s *Store) encode(x *core.Execution) item {
 		e.item[aFailureCode] = text(string(f.Code))
 		e.text(aFailure, f.Message)
 		e.payload(aFailureDetail, x.ID, f.Detail)
+		e.payload(aFailureData, x.ID, f.Data)
+		e.payload(aFailureCauses, x.ID, f.Causes)
+		e.bool(aFailureLimit, f.TooLarge)
 	}
 	e.time(aCreated, x.CreatedAt)
 	if !x.StartAt.Equal(x.CreatedAt.Add(x.Delay)) {

@@ -52,11 +52,12 @@ func slots(e, before *core.Execution) []slot {
 		{aInput, &e.Input, old.Input}, {aRunOutput, &e.RunOutput, old.RunOutput}, {aOutput, &e.Output, old.Output},
 	}
 	if e.Failure != nil {
-		s := slot{field: aFailureDetail, payload: &e.Failure.Detail}
+		before := core.Failure{}
 		if old.Failure != nil {
-			s.old = old.Failure.Detail
+			before = *old.Failure
 		}
-		out = append(out, s)
+		out = append(out, slot{aFailureDetail, &e.Failure.Detail, before.Detail}, slot{aFailureData, &e.Failure.Data, before.Data},
+			slot{aFailureCauses, &e.Failure.Causes, before.Causes})
 	}
 	if e.Family != nil {
 		s := slot{field: aManifest, payload: &e.Family.Manifest}
@@ -91,7 +92,7 @@ func (s *Store) place(e, before *core.Execution) (*core.Execution, []part) {
 	if before == nil {
 		reserve = reserveNew
 	}
-	// The smallest stay inline first: fresh has at most three elements.
+	// The smallest stay inline first.
 	var parts []part
 	for {
 		size := itemSize(s.encode(placed)) + reserve

@@ -88,7 +88,7 @@ func TestAnOrderThatNobodyPaysFails(t *testing.T) {
 			w.Errorf("it took %v days", days)
 		}
 		w.CheckTree(h, `
-			order finalize_failed attempts=1 failure="failed: task payment, execution <0> timed_out: nobody woke it within its timeout"
+			order finalize_failed attempts=1 failure="timed_out: nobody woke it within its timeout"
 			  [0] payment timed_out key="order of unicorn" failure="timed_out: nobody woke it within its timeout"
 			  [1] reserve failed attempts=1 failure="failed: no such item"`)
 	})
@@ -192,7 +192,7 @@ func TestAStoreThatLosesAnswersChangesNothing(t *testing.T) {
 		coretest.WakeWithError(w, payment, "order of lamp, rug", errors.New("declined"))
 		coretest.WaitError(w, h)
 		w.CheckTree(h, `
-			order finalize_failed attempts=1 failure="failed: task payment, execution <0> failed: declined"
+			order finalize_failed attempts=1 failure="failed: declined"
 			  [0] payment failed key="order of lamp, rug" failure="failed: declined"
 			  [1] reserve completed attempts=2 output="lamp reserved"
 			  [2] reserve completed attempts=1 output="rug reserved"`)

@@ -52,7 +52,8 @@ func sameFailure(a, b *core.Failure) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Code == b.Code && a.Message == b.Message && same(a.Detail, b.Detail)
+	return a.Code == b.Code && a.Message == b.Message && a.TooLarge == b.TooLarge &&
+		same(a.Detail, b.Detail) && same(a.Data, b.Data) && same(a.Causes, b.Causes)
 }
 
 // checkEntry holds the execution's queue entry against its status: an execution that somebody has to look at

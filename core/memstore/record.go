@@ -110,7 +110,7 @@ func ownPayloads(e *core.Execution) []*core.Payload {
 func payloads(e *core.Execution) []*core.Payload {
 	all := []*core.Payload{&e.Input, &e.RunOutput, &e.Output}
 	if e.Failure != nil {
-		all = append(all, &e.Failure.Detail)
+		all = append(all, e.Failure.Payloads()...)
 	}
 	if e.Family != nil {
 		all = append(all, &e.Family.Manifest)

@@ -262,7 +262,10 @@ func failure(err error) error { return err }
 func kept(e, copied *core.Execution) {
 	pairs := [][2]*core.Payload{{&e.Input, &copied.Input}, {&e.RunOutput, &copied.RunOutput}, {&e.Output, &copied.Output}}
 	if e.Failure != nil {
-		pairs = append(pairs, [2]*core.Payload{&e.Failure.Detail, &copied.Failure.Detail})
+		from := copied.Failure.Payloads()
+		for i, p := range e.Failure.Payloads() {
+			pairs = append(pairs, [2]*core.Payload{p, from[i]})
+		}
 	}
 	if e.Family != nil {
 		pairs = append(pairs, [2]*core.Payload{&e.Family.Manifest, &copied.Family.Manifest})

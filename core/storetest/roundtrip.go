@@ -53,7 +53,9 @@ func everyField(s *suite) []*core.Execution {
 			Timeout: 61 * time.Second, Delay: 1234 * time.Millisecond, Input: value("input"),
 			ExecutorID: "executor of " + id, Attempts: 3, Recoveries: 2, UnknownSince: next(),
 			RunOutput: value("run output"), Output: value("output"),
-			Failure:   &core.Failure{Code: core.CodePanicked, Message: "message", Detail: value("detail")},
+			Failure: &core.Failure{
+				Code: core.CodePanicked, Message: "message", Detail: value("detail"), Data: value("data"), Causes: value("causes"), TooLarge: true,
+			},
 			CreatedAt: next(), StartAt: next(), StartedAt: next(), ExpiresAt: next(), WaitingForChildrenAt: next(),
 			WaitingForFinalizeAt: next(), FinishedAt: next(), UpdatedAt: next(),
 			Family: &core.Family{
@@ -221,7 +223,8 @@ func payloadsOf(s *suite, size int) {
 	failed := s.apply(ready("b", base), start(executor), base)
 	s.insert(failed)
 	failed = s.update(failed, core.FailAttempt{ExecutorID: executor, Final: true, Failure: core.Failure{
-		Code: core.CodeFailed, Message: "no", Detail: core.Payload{Data: noise(size, 5)},
+		Code: core.CodeFailed, Message: "no", Detail: core.Payload{Data: noise(size, 5)}, Data: core.Payload{Data: noise(size, 6)},
+		Causes: core.Payload{Data: noise(size, 7)},
 	}}, at(1))
 	s.stored(failed)
 }

@@ -164,7 +164,7 @@ func (s *suite) load(e *core.Execution) {
 	s.Helper()
 	payloads := []*core.Payload{&e.Input, &e.RunOutput, &e.Output}
 	if e.Failure != nil {
-		payloads = append(payloads, &e.Failure.Detail)
+		payloads = append(payloads, e.Failure.Payloads()...)
 	}
 	if e.Family != nil {
 		payloads = append(payloads, &e.Family.Manifest)

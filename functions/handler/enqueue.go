@@ -118,8 +118,33 @@ type Task struct {
 
 // Failure is why an execution or its last attempt did not succeed.
 type Failure struct {
-	Code    core.FailureCode `json:"code"`
-	Message string           `json:"message"`
+	Code    core.FailureCode `json:"code"`    // one of the engine's, or what the task gave to core.Fail
+	Message string           `json:"message"` // begins with the cause
+	// Data is what the task gave to core.Fail; data of a codec other than JSON is base64 text.
+	Data json.RawMessage `json:"data,omitempty"`
+	// Chain is the executions below that failed and led to this, down to the one in which it began.
+	Chain []Cause `json:"chain,omitempty"`
+}
+
+// Cause is a failed execution that made another one fail.
+type Cause struct {
+	Task        string           `json:"task"`
+	ExecutionID string           `json:"execution_id"`
+	Code        core.FailureCode `json:"code"`
+	Message     string           `json:"message"`
+	LeftOut     int              `json:"left_out,omitempty"` // executions between this one and the next, of a long chain
+}
+
+// FailureOf returns what an answer says of a failure; nil for none. See core.Client.LoadCauses.
+func FailureOf(f *core.Failure) *Failure {
+	if f == nil {
+		return nil
+	}
+	out := &Failure{Code: f.Code, Message: f.Message, Data: f.DataJSON()}
+	for _, c := range f.Chain() {
+		out.Chain = append(out.Chain, Cause{c.TaskID, c.ExecutionID, c.Code, c.Message, c.LeftOut})
+	}
+	return out
 }
 
 // Error is what is wrong with a request: sending it again as it is does not help.
@@ -323,6 +348,11 @@ func tree(ctx context.Context, client *core.Client, r Request) (Response, error)
 	if err != nil {
 		return Response{}, err
 	}
+	var all []*core.Execution
+	root.Walk(func(_ int, e *core.Execution) { all = append(all, e) })
+	if err := client.LoadCauses(ctx, all...); err != nil {
+		return Response{}, err
+	}
 	return describeTree(root), nil
 }
 
@@ -363,6 +393,9 @@ func get(ctx context.Context, client *core.Client, request Request) (Response, e
 	if err != nil {
 		return Response{}, err
 	}
+	if err := client.LoadCauses(ctx, e); err != nil {
+		return Response{}, err
+	}
 	r := describe(e)
 	if e.Status == core.StatusCompleted {
 		if r.Output, _, err = client.ResultJSON(ctx, e); err != nil {
@@ -386,9 +419,7 @@ func describe(e *core.Execution) Response {
 	if e.Parent != nil {
 		r.Root, r.RootTask, r.Parent = e.RootID, e.RootTaskID, e.Parent.ID
 	}
-	if e.Failure != nil {
-		r.Failure = &Failure{Code: e.Failure.Code, Message: e.Failure.Message}
-	}
+	r.Failure = FailureOf(e.Failure)
 	return r
 }
 
@@ -397,6 +428,9 @@ func list(ctx context.Context, client *core.Client, request Request) (Response, 
 		Status: request.Status, TaskID: request.Task, Limit: request.Limit, After: request.After,
 	})
 	if err != nil {
+		return Response{}, err
+	}
+	if err := client.LoadCauses(ctx, page.Executions...); err != nil {
 		return Response{}, err
 	}
 	r := Response{Executions: make([]Response, len(page.Executions)), Next: page.Next}

@@ -68,7 +68,7 @@ func (f *Front) cancel(ctx context.Context, id string) (events.APIGatewayV2HTTPR
 		return refused(http.StatusConflict, "order %s is %s", id, record.Status)
 	}
 	_, err = core.WakeupWithError(ctx, f.client.Client, f.workflow.AwaitPayment, orders.PaymentKey(id),
-		errors.New("the customer cancelled the order"))
+		orders.Refuse(orders.ByCustomer, nil))
 	switch {
 	case errors.Is(err, core.ErrFinished):
 		return refused(http.StatusConflict, "order %s is paid or cancelled already", id)

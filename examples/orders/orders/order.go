@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/perdure-dev/perdure/core"
 )
 
 // Order is what a customer wants.
@@ -91,3 +93,44 @@ func ExecutionID(order string) string { return "order-" + order }
 
 // PaymentKey returns the key that wakes the task which waits for an order's payment.
 func PaymentKey(order string) string { return "payment of order " + order }
+
+// Reason is why an order is cancelled, in words for its customer. What a failed execution says of itself is for whoever
+// looks after the shop: it may say what is none of the customer's business.
+type Reason string
+
+// The reasons that are the same for all orders.
+const (
+	ByCustomer     Reason = "cancelled by the customer"
+	NotPaidInTime  Reason = "not paid in time"
+	PaymentRefused Reason = "payment refused"
+	WrongPayment   Reason = "what was paid is not what the order costs"
+	NotServed      Reason = "the shop does not serve the customer"
+	NotDelivered   Reason = "the carrier does not deliver there"
+	OurFault       Reason = "something went wrong in the shop"
+)
+
+// refusal is the code of an order that is refused; the data is the reason.
+const refusal = "order_refused"
+
+// Refuse returns the error of an order that cannot be fulfilled: the task that found out ends at once, and its reason
+// arrives where the order is settled. It has the cause where there is one.
+func Refuse(why Reason, cause error) error {
+	err := errors.New(string(why))
+	if cause != nil {
+		err = fmt.Errorf("%s: %w", why, cause)
+	}
+	return core.NonRetryable(core.Fail(refusal, err, why))
+}
+
+// reasonOf returns the reason of a refusal; OurFault for any other error.
+func reasonOf(err error) Reason {
+	var refused *core.FailError
+	if !errors.As(err, &refused) || refused.Code != refusal {
+		return OurFault
+	}
+	var why Reason
+	if err := refused.Decode(&why); err != nil {
+		return OurFault
+	}
+	return why
+}

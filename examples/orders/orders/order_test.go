@@ -1,8 +1,12 @@
 package orders
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/perdure-dev/perdure/core"
 )
 
 func TestOrdersThatAreWrongAreToldEverythingThatIs(t *testing.T) {
@@ -36,5 +40,21 @@ func TestOrdersThatAreWrongAreToldEverythingThatIs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheReasonOfARefusalArrivesAndNothingElseDoes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want Reason
+	}{
+		{Refuse(NotPaidInTime, errors.New("nobody woke it")), NotPaidInTime},
+		{fmt.Errorf("step 2: %w", Refuse(ByCustomer, nil)), ByCustomer},
+		{core.Fail("out_of_memory", errors.New("no"), "none of the customer's business"), OurFault},
+		{errors.New("the bank is down"), OurFault},
+	} {
+		if got := reasonOf(c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }

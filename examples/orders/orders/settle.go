@@ -23,8 +23,8 @@ func (w *Workflow) newSettle(fulfil *core.Task[Order, Shipment], add func(core.D
 			if err == nil {
 				return Outcome{Order: o.ID, Status: Shipped, Tracking: shipment.Tracking}, nil, nil
 			}
-			outcome := Outcome{Order: o.ID, Status: Cancelled, Cause: failureOf(r.Children[0])}
-			if outcome.Reason, err = s.cancel(ctx, o.ID); err != nil {
+			outcome := Outcome{Order: o.ID, Status: Cancelled, Reason: reasonOf(err), Cause: r.Children[0].Failure.Message}
+			if err := s.set(ctx, o.ID, Cancelled, item{"reason": text(string(outcome.Reason))}); err != nil {
 				return outcome, nil, err
 			}
 			return outcome, append(forEachLine(o, releaseLine), refund.Child(o.ID)), nil
@@ -43,7 +43,7 @@ func (w *Workflow) newSettle(fulfil *core.Task[Order, Shipment], add func(core.D
 					}
 				}
 				if child.Status != core.StatusCompleted {
-					outcome.Trouble = append(outcome.Trouble, fmt.Sprintf("%s %s: %s", child.TaskID, child.ExecutionID, failureOf(child)))
+					outcome.Trouble = append(outcome.Trouble, fmt.Sprintf("%s %s: %s", child.TaskID, child.ExecutionID, child.Failure.Message))
 				}
 			}
 			return outcome, nil

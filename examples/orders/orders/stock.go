@@ -47,7 +47,7 @@ func (s *Shop) reserveLine(ctx context.Context, l OrderLine) (int, error) {
 		return 0, err
 	}
 	if stock == nil {
-		return 0, s.refuse(ctx, l.Order, Reason(fmt.Sprintf("the shop does not have %q", l.SKU)), nil)
+		return 0, Refuse(Reason(fmt.Sprintf("the shop does not have %q", l.SKU)), nil)
 	}
 	cents := l.Quantity * numberOf(stock, "cents")
 	line := lineKey(l.Order, l.Index)
@@ -64,7 +64,7 @@ func (s *Shop) reserveLine(ctx context.Context, l OrderLine) (int, error) {
 	case failed[0]:
 		return cents, s.checkReserved(ctx, l)
 	}
-	return 0, s.refuse(ctx, l.Order, Reason(fmt.Sprintf("%d of %q are not in stock", l.Quantity, l.SKU)), nil)
+	return 0, Refuse(Reason(fmt.Sprintf("%d of %q are not in stock", l.Quantity, l.SKU)), nil)
 }
 
 // checkReserved returns an error when a line was released already: an attempt that was given up as lost and is still

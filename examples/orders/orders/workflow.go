@@ -89,7 +89,7 @@ func NewWorkflow(s *Shop) *Workflow {
 			for _, child := range r.Children {
 				cents, err := reserveLine.Result(child)
 				if err != nil {
-					return sum, errors.New(failureOf(child))
+					return sum, err
 				}
 				sum.Cents += cents
 			}
@@ -105,18 +105,16 @@ func NewWorkflow(s *Shop) *Workflow {
 				w.AwaitPayment.ChildWith(PaymentKey(r.Order.ID), core.EnqueueOptions{Timeout: r.Order.payWithin()}),
 			}, nil
 		},
-		func(ctx context.Context, r core.Results[Reservation]) (PaidOrder, error) {
+		func(_ context.Context, r core.Results[Reservation]) (PaidOrder, error) {
 			payment, err := w.AwaitPayment.Result(r.Children[0])
 			order := r.Output.Order
-			switch status := r.Children[0].Status; {
-			case status == core.StatusTimedOut:
-				return PaidOrder{}, s.refuse(ctx, order.ID, NotPaidInTime, nil)
-			case status == core.StatusFailed: // woken with an error, which the API does when its customer cancels
-				return PaidOrder{}, s.refuse(ctx, order.ID, ByCustomer, nil)
-			case err != nil:
-				return PaidOrder{}, errors.New(failureOf(r.Children[0]))
+			switch {
+			case errors.Is(err, core.ErrAttemptTimedOut):
+				return PaidOrder{}, Refuse(NotPaidInTime, err)
+			case err != nil: // also woken with a refusal, which the API does when its customer cancels
+				return PaidOrder{}, err
 			case payment.Cents != r.Output.Cents:
-				return PaidOrder{}, s.refuse(ctx, order.ID, WrongPayment, nil)
+				return PaidOrder{}, Refuse(WrongPayment, nil)
 			}
 			return PaidOrder{order, payment}, nil
 		}, short)
@@ -151,18 +149,10 @@ func forEachLine[Out any](o Order, t *core.Task[OrderLine, Out]) []core.Child {
 	return children
 }
 
-// failureOf returns why a child did not complete, in words for people of the shop.
-func failureOf(c core.ChildResult) string {
-	if c.Failure == nil {
-		return string(c.Status)
-	}
-	return c.Failure.Message
-}
-
 // screen refuses customers that the shop does not serve.
-func (s *Shop) screen(ctx context.Context, o Order) (Order, error) {
+func (s *Shop) screen(_ context.Context, o Order) (Order, error) {
 	if o.Customer == "mallory" {
-		return o, s.refuse(ctx, o.ID, NotServed, nil)
+		return o, Refuse(NotServed, nil)
 	}
 	return o, nil
 }
@@ -173,7 +163,7 @@ func (s *Shop) capture(ctx context.Context, o PaidOrder) (PaidOrder, error) {
 	err := s.providers.post(ctx, "/bank/captures", core.InfoOf(ctx).ExecutionID, o.Payment, &captured)
 	switch {
 	case errors.Is(err, errRefused):
-		return o, s.refuse(ctx, o.Order.ID, PaymentRefused, err)
+		return o, Refuse(PaymentRefused, err)
 	case err != nil:
 		return o, err
 	}
@@ -186,7 +176,7 @@ func (s *Shop) ship(ctx context.Context, o PaidOrder) (Shipment, error) {
 	err := s.providers.post(ctx, "/carrier/parcels", core.InfoOf(ctx).ExecutionID, o.Order, &parcel)
 	switch {
 	case errors.Is(err, errRefused):
-		return parcel, s.refuse(ctx, o.Order.ID, NotDelivered, err)
+		return parcel, Refuse(NotDelivered, err)
 	case err != nil:
 		return parcel, err
 	}

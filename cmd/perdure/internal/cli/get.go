@@ -80,9 +80,7 @@ func (a *app) printRecord(r record) error {
 	add("write units", text(number(r.WriteUnits)))
 	add("input", text(jsonText(r.Input)))
 	add("output", text(jsonText(r.Output)))
-	if f := r.Failure; f != nil {
-		add("failure", cell{string(f.Code) + ": " + f.Message, red})
-	}
+	rows = append(rows, r.Failure.rows()...)
 	if err := a.printTable(nil, rows); err != nil {
 		return err
 	}

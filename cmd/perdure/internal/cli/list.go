@@ -66,6 +66,12 @@ key; its status is running.`,
 				p.done()
 				return err
 			}
+			if a.json {
+				if err := client.LoadCauses(cmd.Context(), found.Executions...); err != nil {
+					p.done()
+					return err
+				}
+			}
 			for _, e := range found.Executions {
 				page.Executions = append(page.Executions, describe(e, now))
 				rows = append(rows, listRow(e, now))

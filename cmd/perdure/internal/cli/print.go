@@ -237,18 +237,6 @@ func timeText(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05.000Z")
 }
 
-// failureText is a failure on one line.
-func failureText(f *core.Failure) string {
-	if f == nil {
-		return ""
-	}
-	message := strings.Join(strings.Fields(f.Message), " ")
-	if string(f.Code) == string(core.CodeFailed) {
-		return message
-	}
-	return string(f.Code) + ": " + message
-}
-
 // jsonText is JSON on one line.
 func jsonText(data json.RawMessage) string {
 	var b bytes.Buffer

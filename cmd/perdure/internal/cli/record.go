@@ -53,13 +53,6 @@ type record struct {
 	Children []record `json:"children,omitempty"` // of tree
 }
 
-// failure is why an execution, or its last attempt, did not succeed.
-type failure struct {
-	Code    core.FailureCode `json:"code"`
-	Message string           `json:"message"`
-	Detail  string           `json:"detail,omitempty"` // the whole text, or a panic's stack
-}
-
 // describe returns what the record itself says.
 func describe(e *core.Execution, now time.Time) record {
 	r := record{
@@ -79,9 +72,7 @@ func describe(e *core.Execution, now time.Time) record {
 		ms := d.Milliseconds()
 		r.DurationMS = &ms
 	}
-	if e.Failure != nil {
-		r.Failure = &failure{Code: e.Failure.Code, Message: e.Failure.Message, Detail: string(e.Failure.Detail.Data)}
-	}
+	r.Failure = describeFailure(e.Failure)
 	return r
 }
 
@@ -100,6 +91,9 @@ func whole(ctx context.Context, client *core.Client, e *core.Execution, now time
 		return record{}, err
 	}
 	r := describe(e, now)
+	if err := r.Failure.loadDetail(ctx, client); err != nil {
+		return r, err
+	}
 	var err error
 	if r.Input, err = client.InputJSON(ctx, e); err != nil && !errors.Is(err, core.ErrNotFound) {
 		return r, err

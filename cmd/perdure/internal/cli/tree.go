@@ -41,6 +41,11 @@ key.`,
 		}
 		now := time.Now()
 		if a.json {
+			var all []*core.Execution
+			root.Walk(func(_ int, e *core.Execution) { all = append(all, e) })
+			if err := client.LoadCauses(cmd.Context(), all...); err != nil {
+				return err
+			}
 			return a.printJSON(describeTree(root, now))
 		}
 		d := drawing{now: now, depth: depth, children: children}
