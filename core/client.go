@@ -294,8 +294,8 @@ func (h *Handle[Out]) Wait(ctx context.Context) (_ Out, err error) {
 func checkIDs(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
 		switch {
-		case len(id) < 1 || len(id) > maxID:
-			return invalidf("execution id %.20q: it has %d bytes, must have from 1 to %d", id, len(id), maxID)
+		case len(id) < 1 || len(id) > maxAnyID:
+			return invalidf("execution id %.20q: it has %d bytes, must have from 1 to %d", id, len(id), maxAnyID)
 		case !anyIDPattern.MatchString(id):
 			return fmt.Errorf("%w: %w", ErrNotFound,
 				invalidf("id %q: it must have letters, digits, '-' and '_', behind a letter and a dot where it is derived", id))
@@ -306,7 +306,7 @@ func checkIDs(ctx context.Context, ids ...string) error {
 
 // shown returns an id as errors show it, whatever it is.
 func shown(id string) string {
-	if len(id) > maxID {
+	if len(id) > maxAnyID {
 		return id[:20] + "..."
 	}
 	return id

@@ -45,6 +45,7 @@ func (c FailureCode) sentinel() error {
 		return ErrUnknownTask
 	case CodeInvalid:
 		return ErrInvalid
+	case CodeFailed: // and a code of the user's
 	}
 	return nil
 }

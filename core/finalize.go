@@ -138,13 +138,13 @@ func (x *Executor) finalizeWith(
 	switch {
 	case errors.As(err, &missing):
 		return x.end(ctx, parent, FinishFamily{ExecutorID: x.id, Failure: newFailure(CodeInvalid, err.Error(), "")})
-	case err != nil && errors.Is(context.Cause(a.ctx), ErrCancelled):
+	case err != nil && errors.Is(context.Cause(a.ctx), ErrCancelled): //nolint:contextcheck // it is the attempt's
 		return nil
 	case err != nil:
 		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
 		return errors.Join(err, releaseErr)
 	}
-	r := x.call(parent, a, now, parent.Family.ProcessingExpiresAt, log, func(ctx context.Context) (outcome, error) {
+	r := x.call(parent, a, now, parent.Family.ProcessingExpiresAt, log, func(ctx context.Context) (outcome, error) { //nolint:contextcheck // the attempt has its own
 		data, err := def.finalize(ctx, x.cfg.Codec, value{family: family})
 		return outcome{output: data}, err
 	})

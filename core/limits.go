@@ -27,7 +27,7 @@ const (
 	maxSteps          = 1000
 	maxIterations     = 100_000
 	maxKey            = 255      // bytes of a unique or idempotency key
-	maxID             = 66       // bytes of an execution's id; of one that a caller chooses 64
+	maxAnyID          = 66       // bytes of an execution's id; of one that a caller chooses 64
 	maxFailureText    = 16 << 10 // bytes of a failure's text, and of its stack
 )
 

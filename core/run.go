@@ -88,7 +88,7 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		}
 		e.Failure = &previous
 	}
-	r := x.call(e, a, e.StartedAt, e.ExpiresAt, log, func(ctx context.Context) (outcome, error) {
+	r := x.call(e, a, e.StartedAt, e.ExpiresAt, log, func(ctx context.Context) (outcome, error) { //nolint:contextcheck // the attempt has its own
 		if def.validate != nil {
 			if err := def.validate(x.cfg.Codec, in); err != nil {
 				return outcome{}, err
