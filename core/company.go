@@ -324,7 +324,8 @@ func (x *Executor) claimApart(ctx context.Context, attempts []*outsider) int {
 		ids[i], most = o.e.ID, max(most, o.times)
 	}
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
-		Now: now, Limit: len(ids), ExecutorID: x.id, Left: x.left(now), Leeway: x.cfg.Leeway + extra, IDs: ids, RecoveredBelow: x.below(most),
+		Now: now, Limit: len(ids), ExecutorID: x.id, Left: x.left(now), Most: x.cfg.Limits.Timeout, Leeway: x.cfg.Leeway + extra,
+		IDs: ids, RecoveredBelow: x.below(most),
 	})
 	x.timed(ctx, now)
 	if err != nil {
