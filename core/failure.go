@@ -251,7 +251,10 @@ func failureBelow(taskID, id string, below *Failure, added string) *Failure {
 		chain[middle-1].LeftOut = left
 	}
 	f := newFailure(below.Code, root, "")
-	if added != "" && more != "" {
+	switch {
+	case strings.HasPrefix(added, "step ") && strings.Contains(more, "step "):
+		added = "" // the step further down tells more, and the chain tells all
+	case added != "" && more != "":
 		added += ": "
 	}
 	if added += more; added != "" {

@@ -313,7 +313,7 @@ func TestATaskChangesTheCodeOnTheWayUpAndTheChainTellsTheOthers(t *testing.T) {
 			w.Errorf("FailError %+v, data %q", fail, data)
 		}
 		var failed *core.ExecutionError
-		if !errors.As(err, &failed) || failed.Failure.Message != "no card (the order is rejected)" {
+		if !errors.As(err, &failed) || failed.Failure.Message != "no card (step 0: the order is rejected)" {
 			w.Fatalf("error %v", err)
 		}
 		chain := failed.Failure.Chain()

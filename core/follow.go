@@ -160,7 +160,7 @@ func childFailure(ctx context.Context, r Reader, child *Execution) (*Failure, er
 		}
 	}
 	step := ""
-	if below.Causes.IsZero() && child.Parent.Siblings == 0 && child.Parent.Index != FinalizeIndex {
+	if child.Parent.Siblings == 0 && child.Parent.Index != FinalizeIndex {
 		step = fmt.Sprintf("step %d", child.Parent.Index)
 	}
 	return failureBelow(child.TaskID, child.ID, &below, step), nil

@@ -56,7 +56,7 @@ With --each every line of a file is the input of an execution of its own. They a
 		Example: `  perdure enqueue greet --input '"world"'
   perdure enqueue place_order --input @order.json --key "order 17" --wait
   perdure enqueue greet --each names.jsonl --key-prefix import-42-
-  perdure enqueue greet --input '"world"' --direct --timeout 30s --max-attempts 3`,
+  perdure enqueue greet --input '"world"' --direct --timeout 20s --max-attempts 3`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
 				return errors.New("it takes one task")
