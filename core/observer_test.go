@@ -182,7 +182,7 @@ func TestTheObserverIsToldOfCancellations(t *testing.T) {
 	}, core.TaskOptions{})
 	observe(t, []core.Definition{parent, forever}, func(w *coretest.World, n *notes) {
 		h := coretest.Enqueue(w, parent, 1)
-		w.Skip(10 * time.Second)
+		w.Skip(10*time.Second + 500*time.Millisecond) // between two looks for cancellations
 		w.Cancel(h, "")
 		w.Skip(10 * time.Second)
 		n.check(w.T, `

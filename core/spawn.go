@@ -223,11 +223,13 @@ func (x *Executor) putAndStart(
 			x.startChildren(ctx, others)
 		}
 	}
+	b.mu.Lock() // its children run by now
 	for _, child := range others {
 		if child.OutputOf != "" {
 			b.finished = append(b.finished, child.Parent.Index) // nobody else follows it up
 		}
 	}
+	b.mu.Unlock()
 	if err != nil {
 		b.settle(failsToExist, 0)
 	} else {

@@ -95,7 +95,7 @@ func TestATreeOfDefaultOutputsIsReadToItsLeaves(t *testing.T) {
 }
 
 func TestCancellingATreeEndsAllOfIt(t *testing.T) {
-	started := make(chan struct{}, 1000)
+	var started chan struct{}
 	forever := core.NewTask("forever", func(ctx context.Context, _ int) (int, error) {
 		started <- struct{}{}
 		<-ctx.Done()
@@ -118,6 +118,7 @@ func TestCancellingATreeEndsAllOfIt(t *testing.T) {
 		return depth, []core.Child{tree.Child(depth - 1), tree.Child(depth - 1)}, nil
 	}, core.TaskOptions{})
 	inWorld(t, []core.Definition{tree, forever, approve, seq, loop, double, poll}, func(w *world) {
+		started = make(chan struct{}, 1000) // one of the bubble: a wait for it lets time pass
 		h := enqueue(w, tree, 3)
 		for range 16 { // 8 leaves of the tree, two that run in each
 			<-started

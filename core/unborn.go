@@ -54,10 +54,10 @@ func (b *brood) settle(f fate, indexes ...int) {
 	case foreign:
 		b.foreign, b.failed = true, true
 	}
-	last := b.pending == 0
+	last, parent, finished, failed := b.pending == 0, b.parent, b.finished, b.failed
 	b.mu.Unlock()
 	if last {
-		b.ended(b.parent, b.finished, b.failed)
+		b.ended(parent, finished, failed)
 	}
 }
 
