@@ -26,7 +26,7 @@ orders: ## run the example application: orders by HTTP, queue, schedule and from
 	@$(MAKE) --no-print-directory -C examples/orders run
 
 test: ## run all tests, with the race detector
-	go test -race -shuffle=on -timeout 30m ./...
+	go test -race -shuffle=on -timeout 60m ./...
 	$(MAKE) --no-print-directory -C examples/orders test
 
 crash-matrix: ## cut every scenario at every operation of its store, and the spawn of FAMILY children at every call
