@@ -90,7 +90,7 @@ func chaos(ctx context.Context, o chaosOptions) (err error) {
 		return errors.Join(errInterrupted, context.Cause(ctx))
 	}
 	settling := time.Now()
-	if err := l.settle(ctx, 2*time.Minute, func(int, int, int) { _ = o.report(ctx, s, l, h, cutter) }); err != nil {
+	if err := l.settle(ctx, 10*time.Minute, func(int, int, int) { _ = o.report(ctx, s, l, h, cutter) }); err != nil {
 		return err
 	}
 	f.SecondsUntilSettle = time.Since(settling).Seconds()
