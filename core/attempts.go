@@ -92,7 +92,7 @@ func (x *Executor) releaseAfter(ctx context.Context, e *Execution, r called, log
 		timer := time.NewTimer(abandonedHold)
 		defer timer.Stop()
 		select {
-		case <-r.abandoned: //nolint:errcheck // what it came to does not count
+		case <-r.abandoned: //nolint:errcheck // its result does not count
 			log.InfoContext(ctx, "abandoned code has returned", logDuration, time.Since(began))
 		case <-timer.C:
 			log.ErrorContext(ctx, "code of the task goes on long after the end of its context: its slot is given to others; it must return when its context ends",

@@ -149,7 +149,7 @@ func (x *Executor) releaseParents(n, times int) {
 	x.makesRoom()
 }
 
-// makesRoom tells whoever waits for it that there is room.
+// makesRoom tells those that wait for room that there is some.
 func (x *Executor) makesRoom() {
 	x.feed()
 	if len(x.company.waiting) > 0 {

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// guardedLogger returns a logger whose handler, which is the user's, cannot hurt whoever logs: a line that makes it panic is
+// guardedLogger returns a logger whose handler, which is the user's, cannot hurt its callers: a line that makes it panic is
 // lost.
 func guardedLogger(l *slog.Logger) *slog.Logger {
 	if _, already := l.Handler().(guardedHandler); already {

@@ -135,7 +135,7 @@ func both[T any](first, second func(context.Context, T)) func(context.Context, T
 	}
 }
 
-// guarded returns an observer whose functions cannot hurt whoever calls them.
+// guarded returns an observer whose functions cannot hurt their callers.
 func (o Observer) guarded(log *slog.Logger) Observer {
 	if started := o.AttemptStarted; started != nil {
 		o.AttemptStarted = func(ctx context.Context, a AttemptStarted) context.Context {
