@@ -137,7 +137,7 @@ func (c *Client) insertNew(ctx context.Context, executions []*Execution) []error
 func (x *Executor) insertNew(ctx context.Context, executions []*Execution) []error {
 	born := make([]*Execution, len(executions))
 	for i, e := range executions {
-		if born[i] = x.startBorn(ctx, e); born[i] == nil {
+		if born[i] = x.startBorn(ctx, e, false); born[i] == nil {
 			born[i] = e
 		}
 	}

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,4 +168,51 @@ func TestOverload_OfAStoreThatStallsForAWhileFailsNone(t *testing.T) {
 			overloaded(t, &busyStore{each: 10 * time.Millisecond, stall: stall}, 2, work, 100, 100*time.Millisecond, 10*time.Minute)
 		})
 	}
+}
+
+// claimedSteps counts the steps that went through the ready queue.
+type claimedSteps struct {
+	slowed
+	steps *atomic.Int64
+}
+
+func (s claimedSteps) ClaimReady(ctx context.Context, claim core.ReadyClaim) (core.Swept, error) {
+	swept, err := s.slowed.ClaimReady(ctx, claim)
+	for _, e := range swept.Executions {
+		if e.Parent != nil {
+			s.steps.Add(1)
+		}
+	}
+	return swept, err
+}
+
+// On a slow store an executor bounds what it has under way. The step behind one that ended counted as one more, so steps
+// were left to the queue, at the price of two more writes each, when the store could serve the fewest.
+func TestOverload_LeavesNoStepToTheQueue(t *testing.T) {
+	t.Parallel()
+	step := core.NewTask("step", func(_ context.Context, in int) (int, error) { return in + 1, nil }, core.TaskOptions{})
+	steps := core.Then(step, step)
+	for range 8 {
+		steps = core.Then(steps, step)
+	}
+	chain := core.NewSequentialTask("chain", steps, core.TaskOptions{})
+	inIdleWorld(t, []core.Definition{step, chain}, func(w *world) {
+		w.config.Concurrency = 1000 // the pace is what bounds it
+		var claimed atomic.Int64
+		w.config.Store = claimedSteps{slowed{w.store, &busyStore{each: 50 * time.Millisecond}}, &claimed}
+		var handles []*core.Handle[int]
+		for range 30 {
+			handles = append(handles, enqueue(w, chain, 0))
+		}
+		stop := w.start()
+		for _, h := range handles {
+			if n, err := h.Wait(w.ctx); err != nil || n != 10 {
+				t.Errorf("the chain returned %d, %v", n, err)
+			}
+		}
+		stop()
+		if n := claimed.Load(); n > 0 {
+			t.Errorf("%d of 300 steps went through the queue", n)
+		}
+	})
 }

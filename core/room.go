@@ -64,6 +64,18 @@ func (x *Executor) reserve(n int) int {
 	return n
 }
 
+// reserveNext takes room for the step behind one that has ended here and is about to give its own back: however slow the
+// store is, no more is under way for it, and a step that is left to the queue costs it more. It reports whether there was room.
+func (x *Executor) reserveNext() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if min(x.slots(), x.places()) <= 0 {
+		return false
+	}
+	x.free--
+	return true
+}
+
 // release gives back the room of an attempt that ended: to children that wait for it, unless the executor takes no new
 // work, else to what waits to run apart and to the loop that starts attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
 // end soon, when nothing is under way any more.

@@ -175,7 +175,7 @@ func (x *Executor) putAndStart(
 	now := time.Now()
 	var unborn, running, waiting, others []*Execution
 	for _, child := range children {
-		switch started, patient := x.startBorn(ctx, child), x.mayWait(u.After, child, now); {
+		switch started, patient := x.startBorn(ctx, child, u.After.Family.Sequential), x.mayWait(u.After, child, now); {
 		case started == nil && patient && x.startable(child, now):
 			waiting = append(waiting, child)
 		case started == nil:
@@ -238,10 +238,11 @@ func (x *Executor) putAndStart(
 	return err
 }
 
-// startBorn takes room for a new execution that can start at once and returns it as running; nil for one that cannot.
-func (x *Executor) startBorn(ctx context.Context, e *Execution) *Execution {
+// startBorn takes room for a new execution that can start at once and returns it as running; nil for one that cannot. A
+// step takes the place of the one before.
+func (x *Executor) startBorn(ctx context.Context, e *Execution, step bool) *Execution {
 	now := time.Now()
-	if !x.startable(e, now) || x.reserve(1) == 0 {
+	if !x.startable(e, now) || step && !x.reserveNext() || !step && x.reserve(1) == 0 {
 		return nil
 	}
 	started := x.begun(e, now)
