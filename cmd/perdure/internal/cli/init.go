@@ -36,12 +36,7 @@ source in a clone of it.`,
 		Example: `  perdure init myapp && cd myapp && perdure run
   perdure init myapp --replace ~/src/perdure
   perdure init ~/src/shop --module github.com/me/shop`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return errors.New("it takes one folder")
-			}
-			return nil
-		},
+		Args: takes(1, "one folder"),
 	}
 	cmd.Flags().StringVar(&o.Module, "module", "", "the module path; default: the folder's name")
 	cmd.Flags().StringVar(&o.Replace, "replace", "", "build with the source of perdure in this folder, a clone of it")
