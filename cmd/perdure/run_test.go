@@ -275,6 +275,7 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		{[]string{"run", "--env", "x"}, 2, `--env is "x"`},
 		{[]string{"init"}, 2, "it takes one folder"},
 		{[]string{"init", broken}, 2, "is not empty"},
+		{[]string{"init", filepath.Join(empty, "net")}, 2, "Go has a package net of its own: name another one with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--module", "a b"}, 2, "name one with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--replace", empty}, 2, "--replace"},
 	} {

@@ -255,7 +255,9 @@ func (a *app) enqueueOne(ctx context.Context, o *enqueueOptions, input json.RawM
 		return err
 	}
 	id, err := enqueue(ctx, compact(input), o.key)
-	switch {
+	switch _, code := classify(err); {
+	case code == handler.CodeAlreadyExists && o.id != "":
+		return fmt.Errorf("%w: see it by perdure get %s, or name another --id", err, o.id)
 	case err != nil:
 		return err
 	case o.wait:

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -90,11 +91,42 @@ var modulePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9
 // ErrModule means that a module path is none.
 var ErrModule = errors.New("module path must have letters, digits, '-', '_', '.' and '/'")
 
+// ErrTaken means that a module path is one that Go does not build.
+var ErrTaken = errors.New("module path is taken")
+
+// inGo are the first parts of the paths of Go's own packages, which win over a module's.
+var inGo = strings.Fields(`archive bufio builtin bytes cmd cmp compress container context crypto database debug embed encoding
+	errors expvar flag fmt go hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime
+	slices sort strconv strings structs sync syscall testing text time unicode unique unsafe vendor weak`)
+
+// forbidden are parts of a path that Go refuses: names that Windows does not have for files, and those with a dot at an end.
+var forbidden = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$|^\.|\.$`)
+
+// check returns what is wrong with the module's path.
+func (a App) check() error {
+	if !modulePattern.MatchString(a.Module) {
+		return fmt.Errorf("%q: %w", a.Module, ErrModule)
+	}
+	parts := strings.Split(a.Module, "/")
+	switch {
+	case slices.Contains(inGo, parts[0]):
+		return fmt.Errorf("%q: %w: Go has a package %s of its own", a.Module, ErrTaken, parts[0])
+	case a.Module == corePath:
+		return fmt.Errorf("%q: %w: it is perdure's own", a.Module, ErrTaken)
+	}
+	for _, part := range parts {
+		if forbidden.MatchString(part) {
+			return fmt.Errorf("%q: %w: Go refuses a part that is %q", a.Module, ErrTaken, part)
+		}
+	}
+	return nil
+}
+
 // Write writes the application into a folder, which must not exist or be empty, and returns the names of its files.
 // When it fails, no file is left that it wrote.
 func Write(dir string, a App) (files []string, err error) {
-	if !modulePattern.MatchString(a.Module) {
-		return nil, fmt.Errorf("%q: %w", a.Module, ErrModule)
+	if err := a.check(); err != nil {
+		return nil, err
 	}
 	made, err := emptyFolder(dir)
 	if err != nil {

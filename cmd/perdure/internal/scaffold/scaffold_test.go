@@ -2,10 +2,14 @@ package scaffold
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,6 +200,37 @@ func TestWhatGoSaysWhenItCannotHavePerdureIsKnown(t *testing.T) {
 	} {
 		if hint := Unfetched(said, "shop"); hint != "" {
 			t.Errorf("of %s it says %q", said, hint)
+		}
+	}
+}
+
+// An application in a folder called net was written, and could not be built.
+func TestAModuleThatGoDoesNotBuildIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, module := range []string{
+		"net", "testing", "cmd", "vendor", "encoding/shop", "con", "example.com/aux/shop", "example.com/nul.shop", "example.com/../shop",
+		"example.com/shop.", "example.com/.shop", corePath,
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if _, err := Write(dir, App{Module: module}); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), module) {
+			t.Errorf("%s: error %v", module, err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: something was written: %v", module, err)
+		}
+	}
+	for _, module := range []string{"shop", "main", "2024", "core", "shop.v2", "example.com/net", "console", "github.com/perdure-dev/perdure-shop"} {
+		if err := (App{Module: module}).check(); err != nil {
+			t.Error(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "std", "cmd").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if first, _, _ := strings.Cut(path, "/"); !slices.Contains(inGo, first) {
+			t.Errorf("Go's own %s is not in the list", path)
 		}
 	}
 }
