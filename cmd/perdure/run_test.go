@@ -284,6 +284,10 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 			t.Errorf("perdure %v: exit code %d, want %d and %q\n%s%s", test.args, o.exit, test.exit, test.says, o.stdout, o.stderr)
 		}
 	}
+	o := perdure(t, []string{"PATH=" + empty}, "run", "--dir", library)
+	if want := "which is not on the PATH: get it from https://go.dev/dl"; o.exit != 1 || !strings.Contains(o.stderr, want) {
+		t.Errorf("without Go: exit code %d, want %q\n%s", o.exit, want, o.stderr)
+	}
 	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
 		t.Errorf("something was left: %v, error %v", left, err)
 	}

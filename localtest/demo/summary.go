@@ -83,6 +83,9 @@ func check(got, want tasks.Counts) error {
 // summarize prints what was found and what it took. usage is nil where nothing was metered.
 func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage, lost *losses) error {
 	if err := check(counts, in.counts); err != nil {
+		if now, again := readInput(in.folder); again == nil && !maps.Equal(now.counts, in.counts) {
+			err = fmt.Errorf("the files in %s changed while they were counted, so it cannot be compared: run it again: %w", in.folder, err)
+		}
 		return err
 	}
 	retries := 0
