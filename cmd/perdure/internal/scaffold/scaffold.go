@@ -86,6 +86,17 @@ func sourceFolder() string {
 // Name is the last part of the module's path.
 func (a App) Name() string { return a.Module[strings.LastIndexByte(a.Module, '/')+1:] }
 
+// Stack is the name as CloudFormation takes it for a stack: letters, digits and '-', a letter first, at most 128.
+func (a App) Stack() string {
+	name := notInStack.ReplaceAllString(a.Name(), "-")
+	if first := name[0]; first < 'A' || first > 'z' || first > 'Z' && first < 'a' {
+		name = "app-" + name
+	}
+	return name[:min(len(name), 128)]
+}
+
+var notInStack = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
 var modulePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*$`)
 
 // ErrModule means that a module path is none.

@@ -234,3 +234,21 @@ func TestAModuleThatGoDoesNotBuildIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// sam deploy refused the stack of an application called shop_x, or 2024.
+func TestTheStackHasANameThatCloudFormationTakes(t *testing.T) {
+	t.Parallel()
+	for module, want := range map[string]string{
+		"shop": "shop", "github.com/me/shop": "shop", "shop_x": "shop-x", "shop.v2": "shop-v2", "2024": "app-2024", "a/-x": "app--x",
+		"example.com/" + strings.Repeat("x", 200): strings.Repeat("x", 128),
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if _, err := Write(dir, App{Module: module}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "samconfig.toml"))
+		if err != nil || !strings.Contains(string(text), `stack_name = "`+want+`"`) {
+			t.Errorf("%s: want %s, error %v\n%s", module, want, err, text)
+		}
+	}
+}
