@@ -78,7 +78,7 @@ source in a clone of it.`,
 			tidyErr = tidy(cmd.Context(), dir)
 			w.Tidy = tidyErr == nil
 		}
-		next := "\n\nNext: cd " + args[0] + " && perdure run"
+		next := "\n\nNext: cd " + scaffold.Shell(args[0]) + " && perdure run"
 		if tidyErr != nil {
 			next = "" // it would not build
 		}

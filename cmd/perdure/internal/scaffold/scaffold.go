@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -59,7 +60,7 @@ func Unfetched(said, dir string) string {
 	}
 	source := cmp.Or(sourceFolder(), "DIR")
 	hint := fmt.Sprintf("Go cannot fetch perdure itself, as when it is not published where Go looks: build with the source in a clone of it: cd %s && go mod edit -replace %s=%s && go mod tidy; a new application gets that by perdure init --replace %s",
-		dir, corePath, source, source)
+		Shell(dir), corePath, Shell(source), Shell(source))
 	if source == "DIR" {
 		hint += ", DIR being the clone's folder"
 	}
@@ -85,6 +86,25 @@ func sourceFolder() string {
 
 // Name is the last part of the module's path.
 func (a App) Name() string { return a.Module[strings.LastIndexByte(a.Module, '/')+1:] }
+
+// plain are texts that neither a shell nor go.mod takes for anything but themselves.
+var plain = regexp.MustCompile(`^[A-Za-z0-9._~:+@%=-]*(/[A-Za-z0-9._~:+@%=-]+)*/?$`)
+
+// Shell returns a text as a shell takes it for one word.
+func Shell(text string) string {
+	if text != "" && plain.MatchString(text) && text[0] != '~' {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// Source is Replace as go.mod has it.
+func (a App) Source() string {
+	if plain.MatchString(a.Replace) {
+		return a.Replace
+	}
+	return strconv.Quote(a.Replace)
+}
 
 // Stack is the name as CloudFormation takes it for a stack: letters, digits and '-', a letter first, at most 128.
 func (a App) Stack() string {

@@ -252,3 +252,32 @@ func TestTheStackHasANameThatCloudFormationTakes(t *testing.T) {
 		}
 	}
 }
+
+// Where a folder's name has a space the go.mod could not be read, and the line to go on with not be pasted.
+func TestFoldersWithSpacesInTheirNamesWork(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "my source", "it's")
+	if err := os.MkdirAll(source, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(source, "go.mod"), []byte("module "+corePath+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := Write(dir, App{Module: "shop", Replace: source}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Replace.Path}}", corePath)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != source {
+		t.Errorf("it is replaced by %s, error %v", out, err)
+	}
+	for text, want := range map[string]string{
+		"shop": "shop", "/home/me/shop-2.1": "/home/me/shop-2.1", "../shop": "../shop", "my shop": "'my shop'", "it's": `'it'\''s'`, "~shop": "'~shop'",
+		"a$(b)": "'a$(b)'", "": "''",
+	} {
+		if got := Shell(text); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+}
