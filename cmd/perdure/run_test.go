@@ -257,8 +257,13 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		}
 	}
 	library := t.TempDir()
-	if err := os.WriteFile(filepath.Join(library, "go.mod"), []byte("module library\n"), 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(library, "part"), 0o700); err != nil {
 		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"go.mod": "module library\n", "part/part.go": "package part\n\nfunc Part() {}\n"} {
+		if err := os.WriteFile(filepath.Join(library, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, test := range []struct {
 		args []string
@@ -268,6 +273,7 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		{[]string{"run", "--dir", empty}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", filepath.Join(empty, "nowhere")}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", library}, 1, "it takes a main package there that calls handler.Start"},
+		{[]string{"run", "--dir", library, "--package", "./part", "--port", "0"}, 1, "build ./part: it is no program: it must be a main package"}, // it was started all the same
 		{[]string{"run", "--dir", broken, "--port", "0"}, 1, "undefined: x"},
 		{[]string{"run", "--port", "99999"}, 2, "--port is 99999"},
 		{[]string{"run", "--tick", "1500ms"}, 2, "--tick is 1.5s"},

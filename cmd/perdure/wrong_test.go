@@ -61,6 +61,8 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue count_words --wait=maybe", nil, 2, `--wait is "maybe": it must be true or false`},
 		{"get there --color blue", nil, 2, `--color is "blue"`},
 		{"get there --endpoint-url localhost:8000", nil, 2, "it must be a URL"},
+		{"get there --endpoint-url http://127.0.0.1:99999", nil, 2, "it must be a URL"}, // it asked whether perdure run is running
+		{"get there --endpoint-url http://:8000", nil, 2, "it must be a URL"},
 		{"get there --profile nobody", nil, 2, "nobody: check --profile, AWS_PROFILE"},
 		{"get nobody", nil, 6, "get execution nobody: execution not found"},
 		{"get there", noTable, 1, "table not found: nowhere in us-east-1"},

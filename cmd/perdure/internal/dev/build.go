@@ -111,5 +111,9 @@ func (b *builder) compile(ctx context.Context, pkg, out string) error {
 		}
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 	}
+	// Of a package that is no program the compiler writes what others are linked with.
+	if info, err := os.Stat(out); err != nil || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("build %s: it is no program: it must be a main package that calls handler.Start", pkg)
+	}
 	return nil
 }
