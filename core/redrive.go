@@ -135,13 +135,13 @@ func (c *Client) endBelow(ctx context.Context, old *Execution) error {
 	return err
 }
 
-// RedrivenAs returns the execution that redrives the given one; nil when there is none.
+// RedrivenAs returns the execution that redrives the given one; nil when there is none, or its retention is over.
 func (c *Client) RedrivenAs(ctx context.Context, id string) (_ *Execution, err error) {
 	defer because(ctx, &err)
 	if err := checkIDs(ctx, id); err != nil {
 		return nil, fmt.Errorf("get what redrives an execution: %w", err)
 	}
-	e, err := getOne(ctx, c.store, RedriveID(id))
+	e, err := getOneOf(ctx, c.store, RedriveID(id), Filter{UnexpiredAt: time.Now()})
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // that there is none is no failure
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/core/memstore"
 )
 
 // ledger counts what runs, and fails what it is told to.
@@ -153,6 +154,37 @@ func TestARedrivenTreeRunsOnlyWhatDidNotComplete(t *testing.T) {
 		})
 		if born != 4 { // a, b, c and the branch of e
 			w.Errorf("%d born completed", born)
+		}
+	})
+}
+
+// It named an execution that Get did not find any more, until the database deleted it.
+func TestWhatRedroveAnExecutionIsGoneWithItsRetention(t *testing.T) {
+	l := newLedger("b")
+	branch, leaf := l.trees()
+	inIdleWorld(t, []core.Definition{branch, leaf}, func(w *world) {
+		w.store = memstore.New(memstore.Options{Retention: time.Minute})
+		w.config.Store = w.store
+		var err error
+		if w.client, err = core.NewClient(w.store, core.ClientOptions{}); err != nil {
+			w.Fatal(err)
+		}
+		stop := w.start()
+		defer stop()
+		h := enqueue(w, branch, "b")
+		ended(w, h)
+		id, err := w.client.Redrive(w.ctx, h.ID())
+		if err != nil {
+			w.Fatal(err)
+		}
+		ended(w, branch.HandleOf(w.client, id))
+		w.settle()
+		time.Sleep(2 * time.Minute)
+		if _, err := w.client.Get(w.ctx, id); !errors.Is(err, core.ErrNotFound) {
+			w.Errorf("it is there: %v", err)
+		}
+		if named, err := w.client.RedrivenAs(w.ctx, h.ID()); named != nil || err != nil {
+			w.Errorf("redriven as %v, error %v", named, err)
 		}
 	})
 }

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/perdure-dev/perdure/core"
 )
 
 var (
@@ -92,5 +95,30 @@ func TestEveryVariableThatAPageNamesIsOnThePageOfVariables(t *testing.T) {
 				t.Errorf("%s names %s, which configuration.md does not", page, name)
 			}
 		}
+	}
+}
+
+// Two pages said 3 s still when it was 4 s.
+func TestEveryPageLeavesTheSameTimeToStartAndToFlush(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"../template.yaml", "../cmd/perdure/internal/cli/run.go"} {
+		if said := found(regexp.MustCompile(`, less (\d+) s\b`), readText(t, name)); len(said) != 1 || said[0] != "4" {
+			t.Errorf("%s says %q", name, said)
+		}
+	}
+	n := 0
+	for name, page := range pages(t) {
+		for _, said := range found(regexp.MustCompile(`\bless (\d+) s\b`), page) {
+			if n++; said != "4" {
+				t.Errorf("%s says that a task's timeout must fit the function's less %s s", name, said)
+			}
+		}
+	}
+	if n < 6 {
+		t.Errorf("%d were found", n)
+	}
+	minute := core.Config{FunctionTimeout: time.Minute}
+	if left := time.Minute - minute.LongestTimeout(); left != 4*time.Second {
+		t.Errorf("it is %s", left)
 	}
 }

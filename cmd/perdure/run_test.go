@@ -257,8 +257,13 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		}
 	}
 	library := t.TempDir()
-	if err := os.WriteFile(filepath.Join(library, "go.mod"), []byte("module library\n"), 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(library, "part"), 0o700); err != nil {
 		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"go.mod": "module library\n", "part/part.go": "package part\n\nfunc Part() {}\n"} {
+		if err := os.WriteFile(filepath.Join(library, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, test := range []struct {
 		args []string
@@ -268,6 +273,7 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		{[]string{"run", "--dir", empty}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", filepath.Join(empty, "nowhere")}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", library}, 1, "it takes a main package there that calls handler.Start"},
+		{[]string{"run", "--dir", library, "--package", "./part", "--port", "0"}, 1, "build ./part: it is no program: it must be a main package"}, // it was started all the same
 		{[]string{"run", "--dir", broken, "--port", "0"}, 1, "undefined: x"},
 		{[]string{"run", "--port", "99999"}, 2, "--port is 99999"},
 		{[]string{"run", "--tick", "1500ms"}, 2, "--tick is 1.5s"},
@@ -275,6 +281,7 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		{[]string{"run", "--env", "x"}, 2, `--env is "x"`},
 		{[]string{"init"}, 2, "it takes one folder"},
 		{[]string{"init", broken}, 2, "is not empty"},
+		{[]string{"init", filepath.Join(empty, "net")}, 2, "Go has a package net of its own: name another one with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--module", "a b"}, 2, "name one with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--replace", empty}, 2, "--replace"},
 	} {
@@ -282,6 +289,10 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		if o.exit != test.exit || o.stdout != "" || !strings.Contains(o.stderr, test.says) {
 			t.Errorf("perdure %v: exit code %d, want %d and %q\n%s%s", test.args, o.exit, test.exit, test.says, o.stdout, o.stderr)
 		}
+	}
+	o := perdure(t, []string{"PATH=" + empty}, "run", "--dir", library)
+	if want := "which is not on the PATH: get it from https://go.dev/dl"; o.exit != 1 || !strings.Contains(o.stderr, want) {
+		t.Errorf("without Go: exit code %d, want %q\n%s", o.exit, want, o.stderr)
 	}
 	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
 		t.Errorf("something was left: %v, error %v", left, err)

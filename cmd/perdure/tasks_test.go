@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -81,5 +83,36 @@ func TestAnEnqueueIsNotSentASecondTime(t *testing.T) {
 	o := perdure(t, env, "enqueue", "count_words", "--input", `"x"`)
 	if o.exit != 1 || asked != 1 || !strings.Contains(o.stderr, "it may have done what it was asked for: ask again with the same --id or --key") {
 		t.Errorf("exit code %d, asked %d times: %s", o.exit, asked, o.stderr)
+	}
+}
+
+// A file of Windows begins with a mark that is no part of its JSON.
+func TestAnInputMayBeginWithAByteOrderMark(t *testing.T) {
+	t.Parallel()
+	w := start(t, stack.Options{NoSchedules: true})
+	dir := t.TempDir()
+	for name, text := range map[string]string{"one.json": "\ufeff\"to be\"\n", "lines.jsonl": "\ufeff\"to be\"\n\"or not\"\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done(t, w.env, "enqueue", "count_words", "--input", "@"+filepath.Join(dir, "one.json"))
+	if ids := done(t, w.env, "enqueue", "count_words", "--each", filepath.Join(dir, "lines.jsonl")); strings.Count(ids, "\n") != 2 {
+		t.Errorf("it printed\n%s", ids)
+	}
+}
+
+// It asked for no delay, which stands for the task's own.
+func TestADelayOfZeroIsNoDelayAndNotTheTasks(t *testing.T) {
+	t.Parallel()
+	var asked []byte
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked, _ = io.ReadAll(r.Body) // the comparison tells
+		_, _ = io.WriteString(w, `{"execution_id":"x"}`)
+	}))
+	defer server.Close()
+	done(t, []string{"AWS_ENDPOINT_URL_LAMBDA=" + server.URL}, "enqueue", "greet", "--input", "1", "--delay", "0", "--function", "f")
+	if !strings.Contains(string(asked), `"start_at":"1970-01-01T00:00:00Z"`) {
+		t.Errorf("it asked for %s", asked)
 	}
 }

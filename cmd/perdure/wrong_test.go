@@ -26,6 +26,14 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	texts := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(texts, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
 	noTable := []string{"PERDURE_TABLE=nowhere"}
 	down := []string{"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1"}
 	nonsense := []string{"AWS_ENDPOINT_URL_DYNAMODB=", "AWS_ENDPOINT_URL_LAMBDA=", "AWS_ENDPOINT_URL=nonsense"}
@@ -39,11 +47,23 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"frobnicate", nil, 2, `there is no command "frobnicate"`},
 		{"lst", nil, 2, `there is no command "lst", but get and list`},
 		{"get esc\x1b[31mred", nil, 6, `get execution esc\x1b[31mred: execution not found`}, // a terminal would obey it
-		{"get", nil, 2, "it takes one execution id"},
-		{"get there --colour", nil, 2, "unknown flag: --colour"},
+		{"get", nil, 2, "get: it takes one execution id: see perdure get --help"},
+		{"get there --colour", nil, 2, "unknown flag: --colour, but there is --color"},
+		{"get there --shape x", nil, 2, "unknown flag: --shape: see perdure get --help"},
+		{"help lst", nil, 2, `there is no command "lst", but get and list`}, // it showed the whole help, and succeeded
+		{"help frobnicate", nil, 2, `there is no command "frobnicate"`},
+		{"completion tcsh", nil, 2, `there is no command "tcsh"`},
+		{"completion bash x", nil, 2, `it takes no arguments, not "x"`},
+		{"run shop", nil, 2, `run: it takes no arguments, not "shop"`},
+		{"list --limit x", nil, 2, `--limit is "x": it must be a whole number`}, // not strconv.ParseInt
+		{"list --limit 99999999999999999999", nil, 2, "a whole number, and not so large"},
+		{"wait there --timeout 5", nil, 2, `--timeout is "5": it must be a duration, as in 90s or 5m`},
+		{"enqueue count_words --wait=maybe", nil, 2, `--wait is "maybe": it must be true or false`},
 		{"get there --color blue", nil, 2, `--color is "blue"`},
 		{"get there --endpoint-url localhost:8000", nil, 2, "it must be a URL"},
-		{"get there --profile nobody", nil, 2, "nobody"},
+		{"get there --endpoint-url http://127.0.0.1:99999", nil, 2, "it must be a URL"}, // it asked whether perdure run is running
+		{"get there --endpoint-url http://:8000", nil, 2, "it must be a URL"},
+		{"get there --profile nobody", nil, 2, "nobody: check --profile, AWS_PROFILE"},
 		{"get nobody", nil, 6, "get execution nobody: execution not found"},
 		{"get there", noTable, 1, "table not found: nowhere in us-east-1"},
 		{"get there", []string{"PERDURE_TABLE="}, 2, "which table?"},
@@ -64,7 +84,8 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"wait there --timeout 10ms", nil, 7, "--timeout is over"},
 		{"wait there", down, 1, "DynamoDB does not answer"},
 		{"cancel nobody", nil, 6, "execution not found"},
-		{"cancel a b", nil, 2, "it takes one execution id"},
+		{"cancel a b", nil, 2, `cancel: it takes one execution id, not "a" "b"`},
+		{"wakeup await_payment", nil, 2, `wakeup: it takes a task and a key, not "await_payment"`},
 		{"wakeup await_payment k", nil, 2, "--output or --failure, one of them"},
 		{"wakeup await_payment k --output x", nil, 2, "--output is no JSON"},
 		{"wakeup await_payment k --output @nowhere", nil, 2, "no such file"},
@@ -79,13 +100,26 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"redrive --status failed --since soon", nil, 2, `--since is "soon"`},
 		{"redrive --status failed", nil, 1, "deploy with the parameter ListIndex"},
 		{"enqueue", nil, 2, "it takes one task"},
-		{"enqueue count_words --input x", nil, 2, "--input is no JSON"},
+		{"enqueue count_words --input x", nil, 2, `--input is no JSON: line 1, column 1: invalid character 'x' looking for beginning of value (a text needs its quotes`},
+		{`enqueue count_words --input {"a":1,}`, nil, 2, "line 1, column 8: invalid character '}' looking for beginning of object key string\n"}, // no talk of quotes
+		{`enqueue count_words --input {"a":1`, nil, 2, "line 1, column 7: unexpected end of JSON input"},
+		{"enqueue count_words --input @" + file("broken.json", "{\n \"ä\": 1,\n \"ö\": [1,,2]\n}\n"), nil, 2, "line 3, column 10: invalid character ','"},
+		{"enqueue count_words --input @" + file("latin1.json", "[1,\n\"caf\xe9\"]"), nil, 2, "line 2, column 5: byte 0xe9 is not UTF-8"}, // it was made another letter
+		{"enqueue count_words --input @", nil, 2, "a file's name must follow the @"},
+		{"enqueue count_words --input 1 --id x --key y", nil, 2, "--id and --key exclude each other"},
+		{"enqueue count_words --input 1 --delay 1s --start-at 2026-11-24T18:00:00Z", nil, 2, "--delay and --start-at exclude each other"},
+		{"enqueue count_words --input 1 --delay -1s", nil, 2, "--delay is -1s: it must not be negative"},
+		{"enqueue count_words --input 1 --max-attempts 0", nil, 2, "--max-attempts is 0: it must be at least 1"}, // it was one attempt
+		{"enqueue count_words --input 1 --timeout 0", nil, 2, "--timeout is 0s: it must be at least 1ms"},
+		{"enqueue count_words --input 1 --start-to-finish 0", nil, 2, "--start-to-finish is 0s: it must be at least 1ms"}, // the task's was taken
+		{"enqueue count_words --input 1 --retry-multiplier NaN", nil, 2, "--retry-multiplier is NaN: it must be a number"},
+		{"enqueue count_words --input 1 --retry-multiplier 0", nil, 2, "--retry-multiplier is 0"},
 		{"enqueue count_words --input @/dev/null", nil, 2, "--input has nothing in it"},
 		{"enqueue count_words --input 1", nil, 2, "input of task count_words"},
 		{"enqueue nothing --input 1", nil, 2, `unknown task "nothing"`},
 		{"enqueue count_words --input 1 --function=", nil, 2, "which enqueue function?"},
 		{"enqueue count_words --input 1", down, 1, "invoke function enqueue"},
-		{"enqueue count_words --input \"x\" --id there", nil, 1, "already exists"},
+		{"enqueue count_words --input \"x\" --id there", nil, 1, "already exists: see it by perdure get there, or name another --id"},
 		{"enqueue count_words --input 1 --direct", nil, 2, "--direct needs --timeout"},
 		{"enqueue count_words --input 1 --direct --timeout 1s --max-attempts 2000", nil, 2, "MaxAttempts is 2000"},
 		{`enqueue count_words --input "x" --timeout 10m`, nil, 2, "no executor has more than 26s for an attempt: shorten it, or raise the timeout of the functions"},
@@ -101,7 +135,7 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue count_words --each /dev/null", nil, 0, "there are no lines: nothing was enqueued"},
 		{"enqueue count_words --input @" + large, nil, 2, "over Lambda's limit of 6 MB"},
 		{"enqueue count_words --input 1", []string{"AWS_ENDPOINT_URL_LAMBDA=", "AWS_REGION=us-east-1"}, 1, "no credentials for function enqueue"},
-		{"enqueue count_words --each " + broken, nil, 2, "line 2 is no JSON: nothing was enqueued"},
+		{"enqueue count_words --each " + broken, nil, 2, "line 2 is no JSON: nothing was enqueued: column 2: unexpected end"},
 		{"enqueue count_words --each " + broken + " --wait", nil, 2, "--each does not go with"},
 		{"enqueue count_words --key-prefix x", nil, 2, "--key-prefix is for --each"},
 		{"enqueue count_words", nil, 2, "the input is missing"},
@@ -149,8 +183,8 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"doctor", noTable, 1, "table not found"},
 		{"doctor", down, 1, "describe table"},
 		{"queues", noTable, 1, "table not found"},
-		{"queues x", nil, 2, "unknown command"},
-		{"version x", nil, 2, "unknown command"},
+		{"queues x", nil, 2, `queues: it takes no arguments, not "x"`},
+		{"version x", nil, 2, `version: it takes no arguments, not "x"`},
 	} {
 		args := strings.Fields(strings.ReplaceAll(test.args, "\"order 1\"", "\"order\x001\""))
 		for i := range args {

@@ -3,8 +3,11 @@ package handler
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/perdure-dev/perdure/core"
@@ -65,6 +68,33 @@ func checkTexts(event json.RawMessage, r Request) error {
 		}
 	}
 	return nil
+}
+
+// inJSONsWords says what does not fit in a request by the names and types of JSON: whoever sent it need not know Go. What it
+// does not know stays as it is.
+func inJSONsWords(err error) error {
+	var wrong *json.UnmarshalTypeError
+	var noTime *time.ParseError
+	switch {
+	case errors.As(err, &noTime):
+		return fmt.Errorf("start_at is %.100q: it must be a time like 2026-11-24T18:00:00Z", strings.Trim(noTime.Value, `"`)) // the one time of a request
+	case strings.HasPrefix(err.Error(), "Time.UnmarshalJSON: "):
+		return errors.New("start_at is no text: it must be a time like 2026-11-24T18:00:00Z")
+	case !errors.As(err, &wrong):
+		return err
+	case wrong.Field == "":
+		return fmt.Errorf("it is of type %s: it must be an object like {\"action\":\"tasks\"}", wrong.Value)
+	}
+	must := "a text"
+	switch wrong.Type.Kind() { //nolint:exhaustive // a request has no others
+	case reflect.Int, reflect.Int64:
+		must = "a whole number"
+	case reflect.Float64:
+		must = "a number"
+	case reflect.Struct, reflect.Pointer:
+		must = "an object"
+	}
+	return fmt.Errorf("%s is of type %s: it must be %s", wrong.Field, wrong.Value, must)
 }
 
 // message returns the text of an error, cut at a character when it is long.

@@ -267,7 +267,7 @@ func answer(ctx context.Context, client *core.Client, table string, event json.R
 	dec := json.NewDecoder(bytes.NewReader(event))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
-		return Response{}, fmt.Errorf("%w request: %w", core.ErrInvalid, err)
+		return Response{}, fmt.Errorf("%w request: %w", core.ErrInvalid, inJSONsWords(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Response{}, fmt.Errorf("%w request: there is more behind the JSON object", core.ErrInvalid)

@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/perdure-dev/perdure/functions/tasks"
+	"github.com/perdure-dev/perdure/localtest/progress"
 )
 
 // write makes a folder with the given files.
@@ -92,5 +95,35 @@ func TestAWrongResultIsNoticed(t *testing.T) {
 	}
 	if err := check(tasks.Counts{"a": 1}, tasks.Counts{"a": 2}); err == nil || !strings.Contains(err.Error(), `"a" 1 times, not 2`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// An editor's save during the demo was told as if the engine had counted wrong.
+func TestAFileThatChangesMeanwhileIsToldAsSuch(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a.txt")
+	if err := os.WriteFile(name, []byte("one two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, err := readInput(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := func() string {
+		err := summarize(progress.New(io.Discard), in, nil, tasks.Counts{"one": 2}, time.Second, nil, &losses{})
+		if err == nil {
+			t.Fatal("no error")
+		}
+		return err.Error()
+	}
+	if text := says(); strings.Contains(text, "changed") {
+		t.Error(text)
+	}
+	if err := os.WriteFile(name, []byte("one one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text := says(); !strings.Contains(text, "changed while they were counted, so it cannot be compared: run it again") {
+		t.Error(text)
 	}
 }

@@ -55,5 +55,5 @@ func runEmbedded(ctx context.Context, p *progress.Printer, in *input) error {
 		return err
 	}
 	took := time.Since(begun)
-	return finish(ctx, p, in, store, client, j.roots(), took, nil)
+	return finish(ctx, p, in, store, client, j.roots(), took, nil, &losses{})
 }

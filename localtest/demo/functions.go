@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,9 +28,9 @@ const (
 
 // runFunctions runs the job on the compiled functions and DynamoDB Local.
 func runFunctions(ctx context.Context, p *progress.Printer, in *input, verbose bool) (err error) {
-	var log io.Writer
+	lost := &losses{}
 	if verbose {
-		log = os.Stderr
+		lost.next = os.Stderr
 	}
 	binaries := filepath.Join(".build", "local-"+runtime.GOARCH)
 	building := p.Step("building the functions into %s", binaries)
@@ -42,7 +41,7 @@ func runFunctions(ctx context.Context, p *progress.Printer, in *input, verbose b
 	}
 	starting := p.Step("starting DynamoDB Local and the functions")
 	s, err := stack.Start(ctx, stack.Options{
-		Binaries: binaries, Tick: tick, Log: log, Steps: p, ExactMeter: true,
+		Binaries: binaries, Tick: tick, Log: lost, Steps: p, ExactMeter: true,
 		Env: []string{
 			tasks.RootVariable + "=" + in.folder,
 			fmt.Sprintf("PERDURE_LEEWAY=%d", leeway/time.Second),
@@ -73,7 +72,7 @@ func runFunctions(ctx context.Context, p *progress.Printer, in *input, verbose b
 		return err
 	}
 	usage := s.Meter.Usage() // without what reading the result consumes
-	return finish(ctx, p, in, s.Watch, client, j.roots(), took, &usage)
+	return finish(ctx, p, in, s.Watch, client, j.roots(), took, &usage, lost)
 }
 
 // besides runs first in a goroutine while second runs. The error of either ends the other.
@@ -137,7 +136,7 @@ func (j *job) killOne(ctx context.Context, p *progress.Printer, s *stack.Stack, 
 			if e.Function != stack.StartReady || !e.Busy {
 				continue
 			}
-			p.Line("half-way, %d of %d done: killing process %d of function %s with SIGKILL; what it was doing is done again when its leases end",
+			p.Line("half-way, %d of %d done: killing process %d of function %s with SIGKILL; what it runs at this moment is made again when its leases end",
 				t.done, t.total(), e.PID, e.Function)
 			j.killed = true
 			return s.Lambda.Kill(e.PID, syscall.SIGKILL)

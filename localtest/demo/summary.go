@@ -35,6 +35,7 @@ func readTree(ctx context.Context, store core.Store, roots []string) (tree, erro
 // finish reads what the job came to, checks it, and says what it took.
 func finish(
 	ctx context.Context, p *progress.Printer, in *input, store core.Store, client *core.Client, roots []string, took time.Duration, usage *meter.Usage,
+	lost *losses,
 ) error {
 	done := p.Step("reading the result and its executions")
 	all, err := readTree(ctx, store, roots)
@@ -47,7 +48,7 @@ func finish(
 	if err != nil {
 		return err
 	}
-	return errors.Join(allCompleted(all), summarize(p, in, all, counts, took, usage))
+	return errors.Join(allCompleted(all), summarize(p, in, all, counts, took, usage, lost))
 }
 
 // collect adds up the roots' outputs.
@@ -80,18 +81,17 @@ func check(got, want tasks.Counts) error {
 }
 
 // summarize prints what was found and what it took. usage is nil where nothing was metered.
-func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage) error {
+func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage, lost *losses) error {
 	if err := check(counts, in.counts); err != nil {
+		if now, again := readInput(in.folder); again == nil && !maps.Equal(now.counts, in.counts) {
+			err = fmt.Errorf("the files in %s changed while they were counted, so it cannot be compared: run it again: %w", in.folder, err)
+		}
 		return err
 	}
-	retries, recoveries := 0, 0
+	retries := 0
 	byTask := map[string][]*core.Execution{}
 	for _, e := range all {
 		retries += max(0, e.Attempts-1)
-		recoveries += e.Recoveries
-		if e.Family != nil {
-			recoveries += e.Family.Recoveries
-		}
 		byTask[e.TaskID] = append(byTask[e.TaskID], e)
 	}
 	p.Line("")
@@ -99,7 +99,7 @@ func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, to
 		counts.Words(), len(counts), len(in.files))
 	p.Line("most common  %s", strings.Join(mostCommon(counts, 8), ", "))
 	p.Line("executions   %d: %s", len(all), describeTasks(byTask))
-	p.Line("             %d retries, %d recoveries after a crash", retries, recoveries)
+	p.Line("             %d retries, %s", retries, lost)
 	p.Line("wall time    %.1f s, %.0f executions per second", took.Seconds(), float64(len(all))/took.Seconds())
 	if usage == nil {
 		return nil

@@ -31,6 +31,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of a payload in bytes, from "Invoke" in the Lambda API reference: 6 MB for synchronous
@@ -271,8 +272,15 @@ func (s *Service) begin(name string, payload []byte, limit int) (*invocation, er
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrPayload, len(payload), limit)
 	case len(payload) == 0:
 		payload = []byte("{}")
-	case !json.Valid(payload):
-		return nil, fmt.Errorf("%w: not JSON", ErrPayload)
+	case !utf8.Valid(payload):
+		return nil, fmt.Errorf("%w: not JSON: it is not UTF-8", ErrPayload)
+	}
+	var value json.RawMessage
+	if err := json.Unmarshal(payload, &value); err != nil {
+		if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+			err = fmt.Errorf("byte %d: %w", syntax.Offset, err)
+		}
+		return nil, fmt.Errorf("%w: not JSON: %w", ErrPayload, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -154,12 +154,15 @@ func (a *app) readLines(name string) ([]bulkLine, error) {
 	scanner.Buffer(nil, maxInput)
 	n := 1
 	for ; scanner.Scan(); n++ {
-		data := bytes.TrimSpace(scanner.Bytes())
-		if len(data) == 0 {
+		data := scanner.Bytes()
+		if n == 1 {
+			data = bytes.TrimPrefix(data, byteOrderMark)
+		}
+		if len(bytes.TrimSpace(data)) == 0 {
 			continue
 		}
-		if !json.Valid(data) {
-			return nil, usagef("--each: line %d is no JSON: nothing was enqueued", n)
+		if at, err := checkJSON(data); err != nil {
+			return nil, usagef("--each: line %d is no JSON: nothing was enqueued: column %d: %w", n, column(data[:at]), err)
 		}
 		lines = append(lines, bulkLine{n, compact(bytes.Clone(data))})
 	}

@@ -51,7 +51,7 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return cfg, usagef("AWS configuration: %w", err)
+		return cfg, usagef("AWS configuration: %w: check --profile, AWS_PROFILE and the profiles in ~/.aws/config", err)
 	}
 	return cfg, nil
 }
@@ -106,7 +106,14 @@ func unanswered(endpoint *string) string {
 
 func isEndpoint(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return false
+	}
+	if u.Port() == "" {
+		return true
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && port > 0
 }
 
 // loopback reports whether an endpoint is on this machine.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,12 +58,7 @@ With --each every line of a file is the input of an execution of its own. They a
   perdure enqueue place_order --input @order.json --key "order 17" --wait
   perdure enqueue greet --each names.jsonl --key-prefix import-42-
   perdure enqueue greet --input '"world"' --direct --timeout 20s --max-attempts 3`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return errors.New("it takes one task")
-			}
-			return nil
-		},
+		Args: takes(1, "one task"),
 	}
 	cmd.ValidArgsFunction = a.first(a.tasks)
 	o.flags(cmd.Flags())
@@ -94,7 +90,7 @@ func (o *enqueueOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.id, "id", "", "the execution's id: up to 64 letters, digits, '-' and '_'")
 	f.StringVar(&o.key, "key", "", "makes it idempotent: the same key gives the same execution")
 	f.String("key-prefix", "", "with --each: the key is this and the line's number")
-	f.DurationVar(&o.delay, "delay", 0, "wait before the first attempt, as in 90s or 5m")
+	f.DurationVar(&o.delay, "delay", 0, "wait before the first attempt, as in 90s or 5m, 0 for none; default the task's")
 	f.StringVar(&o.startAt, "start-at", "", "when the first attempt may start: a time like 2026-11-24T18:00:00Z")
 	f.DurationVar(&o.timeout, "timeout", 0, "timeout of an attempt, which the functions must have time for; default the task's")
 	f.DurationVar(&o.scheduleToStart, "schedule-to-start", 0, "how long an attempt may wait for an executor; default the task's")
@@ -126,7 +122,22 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 			return usagef("--%s is %s: it must be whole milliseconds", d.flag, d.value)
 		}
 	}
+	for name, value := range map[string]float64{"retry-multiplier": o.retry.Multiplier, "retry-jitter": o.retry.Jitter} {
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			return usagef("--%s is %v: it must be a number", name, value)
+		}
+	}
 	switch {
+	case o.id != "" && o.key != "":
+		return usagef("--id and --key exclude each other: a key makes the id")
+	case f.Changed("delay") && o.startAt != "":
+		return usagef("--delay and --start-at exclude each other")
+	case o.delay < 0:
+		return usagef("--delay is %s: it must not be negative", o.delay)
+	case f.Changed("max-attempts") && o.retry.MaxAttempts < 1:
+		return usagef("--max-attempts is %d: it must be at least 1", o.retry.MaxAttempts)
+	case f.Changed("retry-multiplier") && o.retry.Multiplier == 0:
+		return usagef("--retry-multiplier is 0: it must be at least 1")
 	case o.each != "" && (f.Changed("input") || o.id != "" || o.key != "" || o.wait || o.sleeping):
 		return usagef("--each does not go with --input, --id, --key, --sleeping and --wait")
 	case prefixed && o.each == "":
@@ -154,10 +165,13 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 		}
 	}
 	for _, name := range []string{"timeout", "schedule-to-start", "start-to-finish", "retry-delay", "retry-max-delay"} {
-		// Whatever is asked for travels in whole milliseconds, of which 0 stands for the default.
-		if d, _ := f.GetDuration(name); d != 0 && d < time.Millisecond {
-			return usagef("--%s is %s: it must be at least 1ms, or 0 for the default", name, d)
+		// Whatever is asked for travels in whole milliseconds, of which 0 stands for what was not asked for.
+		if d, _ := f.GetDuration(name); f.Changed(name) && d < time.Millisecond {
+			return usagef("--%s is %s: it must be at least 1ms: leave it out for the default", name, d)
 		}
+	}
+	if f.Changed("delay") && o.delay == 0 {
+		o.start = time.Unix(0, 0).UTC() // at once, also where the task has a delay: no delay at all stands for the task's
 	}
 	if prefixed {
 		o.key, _ = f.GetString("key-prefix") // it exists
@@ -241,7 +255,9 @@ func (a *app) enqueueOne(ctx context.Context, o *enqueueOptions, input json.RawM
 		return err
 	}
 	id, err := enqueue(ctx, compact(input), o.key)
-	switch {
+	switch _, code := classify(err); {
+	case code == handler.CodeAlreadyExists && o.id != "":
+		return fmt.Errorf("%w: see it by perdure get %s, or name another --id", err, o.id)
 	case err != nil:
 		return err
 	case o.wait:

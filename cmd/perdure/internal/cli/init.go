@@ -36,12 +36,7 @@ source in a clone of it.`,
 		Example: `  perdure init myapp && cd myapp && perdure run
   perdure init myapp --replace ~/src/perdure
   perdure init ~/src/shop --module github.com/me/shop`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return errors.New("it takes one folder")
-			}
-			return nil
-		},
+		Args: takes(1, "one folder"),
 	}
 	cmd.Flags().StringVar(&o.Module, "module", "", "the module path; default: the folder's name")
 	cmd.Flags().StringVar(&o.Replace, "replace", "", "build with the source of perdure in this folder, a clone of it")
@@ -72,6 +67,8 @@ source in a clone of it.`,
 		switch {
 		case errors.Is(err, scaffold.ErrModule):
 			return usagef("%w: name one with --module", err)
+		case errors.Is(err, scaffold.ErrTaken):
+			return usagef("%w: name another one with --module, as in example.com/shop", err)
 		case err != nil:
 			return usagef("init: %w", err)
 		}
@@ -81,7 +78,7 @@ source in a clone of it.`,
 			tidyErr = tidy(cmd.Context(), dir)
 			w.Tidy = tidyErr == nil
 		}
-		next := "\n\nNext: cd " + args[0] + " && perdure run"
+		next := "\n\nNext: cd " + scaffold.Shell(args[0]) + " && perdure run"
 		if tidyErr != nil {
 			next = "" // it would not build
 		}

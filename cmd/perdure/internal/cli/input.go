@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxInput is how much is read of a file that is to be an input: more than any limit allows.
@@ -21,20 +22,56 @@ func (a *app) readJSON(flag, value string) (json.RawMessage, error) {
 	switch {
 	case value == "-":
 		data, err = readAtMost(a.In)
+	case value == "@":
+		err = errors.New("a file's name must follow the @")
 	case strings.HasPrefix(value, "@"):
 		data, err = readFile(value[1:])
 	}
 	if err != nil {
 		return nil, usagef("%s: %w", flag, err)
 	}
+	data = bytes.TrimPrefix(data, byteOrderMark)
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, usagef("%s has nothing in it: it must be JSON, such as null", flag)
 	}
-	var v any
-	if err := json.Unmarshal(data, &v); err != nil {
-		return nil, usagef("%s is no JSON: %w (a text needs its quotes: '\"text\"')", flag, err)
+	if at, err := checkJSON(data); err != nil {
+		before := data[:at]
+		return nil, usagef("%s is no JSON: line %d, column %d: %w", flag, bytes.Count(before, []byte{'\n'})+1, column(before), err)
 	}
 	return json.RawMessage(data), nil
+}
+
+// byteOrderMark begins text files of Windows; it is no part of what they say.
+var byteOrderMark = []byte("\ufeff")
+
+// checkJSON returns what is wrong with a JSON value, and at which byte. Bytes that are no UTF-8 are refused: whoever reads the
+// value would find others in their place.
+func checkJSON(data []byte) (at int, err error) {
+	for at < len(data) {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at, fmt.Errorf("byte 0x%02x is not UTF-8: save the text as UTF-8", data[at])
+		}
+		at += size
+	}
+	var v any
+	err = json.Unmarshal(data, &v)
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return 0, err
+	}
+	if at = int(syntax.Offset); at > 0 && syntax.Error() != "unexpected end of JSON input" {
+		at-- // it counts the byte that is wrong
+	}
+	if first := bytes.TrimSpace(data)[0]; !bytes.ContainsRune([]byte(`{["-0123456789`), rune(first)) {
+		err = fmt.Errorf("%w (a text needs its quotes: '\"text\"')", err)
+	}
+	return min(at, len(data)), err
+}
+
+// column returns the place in its line, from 1, of the character that follows a text.
+func column(before []byte) int {
+	return utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
 }
 
 // interruptible reads until a context ends. A read that waits then goes on in vain: nobody can take it back from the system.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -84,12 +83,7 @@ The table is --table or PERDURE_TABLE. Region, credentials and endpoints are fou
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if strings.Contains(err.Error(), "missing unit in duration") {
-			err = fmt.Errorf("%w: it needs one, as in 90s or 5m", err)
-		}
-		return usagef("%w: see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&a.table, "table", os.Getenv("PERDURE_TABLE"), "the DynamoDB table; default PERDURE_TABLE")
 	f.StringVar(&a.function, "function", os.Getenv("PERDURE_ENQUEUE_FUNCTION"), "the enqueue function's name or ARN; default PERDURE_ENQUEUE_FUNCTION")
@@ -126,15 +120,17 @@ The table is --table or PERDURE_TABLE. Region, credentials and endpoints are fou
 		c.Args = usageArgs(c.Args)
 		root.AddCommand(c)
 	}
-	root.Args = usageArgs(func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			if alike := root.SuggestionsFor(args[0]); len(alike) > 0 {
-				return fmt.Errorf("there is no command %q, but %s", args[0], strings.Join(alike, " and "))
+	root.Args = usageArgs(knownCommand)
+	root.SetHelpCommand(a.helpCommand(root))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = usageArgs(knownCommand), func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = usageArgs(nil)
 			}
-			return fmt.Errorf("there is no command %q", args[0])
 		}
-		return nil
-	})
+	}
 	return root
 }
 
@@ -152,33 +148,6 @@ func nothingEmpty(flags *pflag.FlagSet) error {
 	})
 	return err
 }
-
-// usageArgs makes wrong arguments an error of the command line.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if check == nil {
-			check = cobra.NoArgs
-		}
-		if err := check(cmd, args); err != nil {
-			return usagef("%w: see %s --help", err, cmd.CommandPath())
-		}
-		return nil
-	}
-}
-
-// oneID is the check of a command that takes an execution's id.
-func oneID(_ *cobra.Command, args []string) error {
-	switch {
-	case len(args) != 1 || args[0] == "":
-		return errors.New("it takes one execution id")
-	case len(args[0]) > maxID:
-		return fmt.Errorf("an execution id has at most %d bytes, and this one %d", maxID, len(args[0]))
-	}
-	return nil
-}
-
-// maxID is how many bytes no execution's id has.
-const maxID = 255
 
 // writerFlags adds the flags of commands that write to the table, by which their writes are as the functions' are.
 func (a *app) writerFlags(cmd *cobra.Command) {

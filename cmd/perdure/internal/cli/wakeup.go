@@ -32,12 +32,7 @@ straight into the table, unchecked.`,
 		Example: `  perdure wakeup await_payment "order 17" --output '{"reference":"card","cents":400}'
   perdure wakeup await_payment "order 17" --failure "declined"
   perdure wakeup await_payment "order 17" --output @payment.json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return errors.New("it takes a task and a key")
-			}
-			return nil
-		},
+		Args: takes(2, "a task and a key"),
 	}
 	cmd.ValidArgsFunction = a.first(a.sleepingTasks)
 	cmd.Flags().StringVar(&output, "output", "", "the output, JSON; @file reads a file, - standard input")

@@ -30,6 +30,9 @@ func newBuilder(dir, pkg, out string) (*builder, error) {
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
 		return nil, fmt.Errorf("%w in %s: there is no go.mod: name the module's folder with --dir, or make one with perdure init", ErrNoFunctions, dir)
 	}
+	if _, err := exec.LookPath("go"); err != nil {
+		return nil, fmt.Errorf("the functions are built with Go, which is not on the PATH: get it from https://go.dev/dl: %w", err)
+	}
 	b := &builder{dir: dir, pkg: pkg, out: out}
 	if pkg != "" {
 		return b, nil
@@ -107,6 +110,10 @@ func (b *builder) compile(ctx context.Context, pkg, out string) error {
 			text += "\n" + hint
 		}
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	// Of a package that is no program the compiler writes what others are linked with.
+	if info, err := os.Stat(out); err != nil || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("build %s: it is no program: it must be a main package that calls handler.Start", pkg)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -58,7 +60,7 @@ func Unfetched(said, dir string) string {
 	}
 	source := cmp.Or(sourceFolder(), "DIR")
 	hint := fmt.Sprintf("Go cannot fetch perdure itself, as when it is not published where Go looks: build with the source in a clone of it: cd %s && go mod edit -replace %s=%s && go mod tidy; a new application gets that by perdure init --replace %s",
-		dir, corePath, source, source)
+		Shell(dir), corePath, Shell(source), Shell(source))
 	if source == "DIR" {
 		hint += ", DIR being the clone's folder"
 	}
@@ -85,16 +87,77 @@ func sourceFolder() string {
 // Name is the last part of the module's path.
 func (a App) Name() string { return a.Module[strings.LastIndexByte(a.Module, '/')+1:] }
 
+// plain are texts that neither a shell nor go.mod takes for anything but themselves.
+var plain = regexp.MustCompile(`^[A-Za-z0-9._~:+@%=-]*(/[A-Za-z0-9._~:+@%=-]+)*/?$`)
+
+// Shell returns a text as a shell takes it for one word.
+func Shell(text string) string {
+	if text != "" && plain.MatchString(text) && text[0] != '~' {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// Source is Replace as go.mod has it.
+func (a App) Source() string {
+	if plain.MatchString(a.Replace) {
+		return a.Replace
+	}
+	return strconv.Quote(a.Replace)
+}
+
+// Stack is the name as CloudFormation takes it for a stack: letters, digits and '-', a letter first, at most 128.
+func (a App) Stack() string {
+	name := notInStack.ReplaceAllString(a.Name(), "-")
+	if first := name[0]; first < 'A' || first > 'z' || first > 'Z' && first < 'a' {
+		name = "app-" + name
+	}
+	return name[:min(len(name), 128)]
+}
+
+var notInStack = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
 var modulePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*$`)
 
 // ErrModule means that a module path is none.
 var ErrModule = errors.New("module path must have letters, digits, '-', '_', '.' and '/'")
 
+// ErrTaken means that a module path is one that Go does not build.
+var ErrTaken = errors.New("module path is taken")
+
+// inGo are the first parts of the paths of Go's own packages, which win over a module's.
+var inGo = strings.Fields(`archive bufio builtin bytes cmd cmp compress container context crypto database debug embed encoding
+	errors expvar flag fmt go hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime
+	slices sort strconv strings structs sync syscall testing text time unicode unique unsafe vendor weak`)
+
+// forbidden are parts of a path that Go refuses: names that Windows does not have for files, and those with a dot at an end.
+var forbidden = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$|^\.|\.$`)
+
+// check returns what is wrong with the module's path.
+func (a App) check() error {
+	if !modulePattern.MatchString(a.Module) {
+		return fmt.Errorf("%q: %w", a.Module, ErrModule)
+	}
+	parts := strings.Split(a.Module, "/")
+	switch {
+	case slices.Contains(inGo, parts[0]):
+		return fmt.Errorf("%q: %w: Go has a package %s of its own", a.Module, ErrTaken, parts[0])
+	case a.Module == corePath:
+		return fmt.Errorf("%q: %w: it is perdure's own", a.Module, ErrTaken)
+	}
+	for _, part := range parts {
+		if forbidden.MatchString(part) {
+			return fmt.Errorf("%q: %w: Go refuses a part that is %q", a.Module, ErrTaken, part)
+		}
+	}
+	return nil
+}
+
 // Write writes the application into a folder, which must not exist or be empty, and returns the names of its files.
 // When it fails, no file is left that it wrote.
 func Write(dir string, a App) (files []string, err error) {
-	if !modulePattern.MatchString(a.Module) {
-		return nil, fmt.Errorf("%q: %w", a.Module, ErrModule)
+	if err := a.check(); err != nil {
+		return nil, err
 	}
 	made, err := emptyFolder(dir)
 	if err != nil {

@@ -2,10 +2,14 @@ package scaffold
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,6 +200,84 @@ func TestWhatGoSaysWhenItCannotHavePerdureIsKnown(t *testing.T) {
 	} {
 		if hint := Unfetched(said, "shop"); hint != "" {
 			t.Errorf("of %s it says %q", said, hint)
+		}
+	}
+}
+
+// An application in a folder called net was written, and could not be built.
+func TestAModuleThatGoDoesNotBuildIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, module := range []string{
+		"net", "testing", "cmd", "vendor", "encoding/shop", "con", "example.com/aux/shop", "example.com/nul.shop", "example.com/../shop",
+		"example.com/shop.", "example.com/.shop", corePath,
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if _, err := Write(dir, App{Module: module}); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), module) {
+			t.Errorf("%s: error %v", module, err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: something was written: %v", module, err)
+		}
+	}
+	for _, module := range []string{"shop", "main", "2024", "core", "shop.v2", "example.com/net", "console", "github.com/perdure-dev/perdure-shop"} {
+		if err := (App{Module: module}).check(); err != nil {
+			t.Error(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "std", "cmd").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if first, _, _ := strings.Cut(path, "/"); !slices.Contains(inGo, first) {
+			t.Errorf("Go's own %s is not in the list", path)
+		}
+	}
+}
+
+// sam deploy refused the stack of an application called shop_x, or 2024.
+func TestTheStackHasANameThatCloudFormationTakes(t *testing.T) {
+	t.Parallel()
+	for module, want := range map[string]string{
+		"shop": "shop", "github.com/me/shop": "shop", "shop_x": "shop-x", "shop.v2": "shop-v2", "2024": "app-2024", "a/-x": "app--x",
+		"example.com/" + strings.Repeat("x", 200): strings.Repeat("x", 128),
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		if _, err := Write(dir, App{Module: module}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "samconfig.toml"))
+		if err != nil || !strings.Contains(string(text), `stack_name = "`+want+`"`) {
+			t.Errorf("%s: want %s, error %v\n%s", module, want, err, text)
+		}
+	}
+}
+
+// Where a folder's name has a space the go.mod could not be read, and the line to go on with not be pasted.
+func TestFoldersWithSpacesInTheirNamesWork(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "my source", "it's")
+	if err := os.MkdirAll(source, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(source, "go.mod"), []byte("module "+corePath+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := Write(dir, App{Module: "shop", Replace: source}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Replace.Path}}", corePath)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != source {
+		t.Errorf("it is replaced by %s, error %v", out, err)
+	}
+	for text, want := range map[string]string{
+		"shop": "shop", "/home/me/shop-2.1": "/home/me/shop-2.1", "../shop": "../shop", "my shop": "'my shop'", "it's": `'it'\''s'`, "~shop": "'~shop'",
+		"a$(b)": "'a$(b)'", "": "''",
+	} {
+		if got := Shell(text); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
 		}
 	}
 }
