@@ -175,7 +175,7 @@ func (ev ChildrenSpawned) apply(e *Execution, now time.Time) string {
 	}
 	e.Family.Spawned, e.Family.Processing = true, ProcessingIdle
 	e.Family.ProcessingExpiresAt, e.ExecutorID = time.Time{}, ""
-	e.Family.Recoveries = 0
+	e.endFamilyEpisode()
 	switch {
 	case e.AllCounted():
 		e.entry(QueueParent, now)
@@ -267,7 +267,7 @@ type ReleaseChildren struct {
 	ExecutorID string
 	Delay      time.Duration
 	Unknown    bool // the executor does not know the task
-	Known      bool // it does, which ends the time for which the task was unknown
+	Known      bool // it does, and its code decoded the family, which ends the time for which that was unknown
 	Late       bool // the time of the finalize function was over before it could begin; that counts for nothing
 }
 
@@ -315,6 +315,7 @@ func (ev ExpireChildren) apply(e *Execution, now time.Time) string {
 		return ""
 	}
 	e.Family.Recoveries++
+	e.UnknownSince = time.Time{} // as in ExpireLease
 	if e.Family.Recoveries > ev.MaxRecoveries {
 		e.endFamily(now)
 		e.finish(StatusFailed, crashed(e.Family.Recoveries), now, false)
