@@ -306,10 +306,10 @@ func (x *Executor) chooseApart() (chosen []*outsider) {
 	if x.shuttingDown() {
 		return nil
 	}
-	slots := x.slots()
+	slots, now := x.slots(), Millis(time.Now())
 	x.company.waiting = slices.DeleteFunc(x.company.waiting, func(o *outsider) bool {
 		switch {
-		case x.present() > min(x.mostBeside(), x.beside(o.times)):
+		case x.present() > min(x.mostBeside(), x.beside(o.times)) && !o.e.over(now): // one that is over runs no code
 			return false
 		case o.isParent():
 			x.company.parents++

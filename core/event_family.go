@@ -242,7 +242,8 @@ func (ev CountChildren) apply(e *Execution, now time.Time) string {
 type ClaimChildren struct {
 	ExecutorID string
 	ExpiresAt  time.Time
-	// RecoveredBelow refuses parents whose processing was recovered that often or more; 0 refuses none.
+	// RecoveredBelow refuses parents whose processing was recovered that often or more, unless StartToFinish is over; 0
+	// refuses none.
 	RecoveredBelow int
 }
 
@@ -253,7 +254,7 @@ func (ev ClaimChildren) apply(e *Execution, now time.Time) string {
 	if reason := e.dueIn(QueueParent, now); reason != "" {
 		return reason
 	}
-	if n := e.Family.Recoveries; ev.RecoveredBelow > 0 && n >= ev.RecoveredBelow {
+	if n := e.Family.Recoveries; ev.RecoveredBelow > 0 && n >= ev.RecoveredBelow && !e.over(now) {
 		return fmt.Sprintf("its processing was recovered %d times, and has to go apart", n)
 	}
 	e.ExecutorID = ev.ExecutorID

@@ -158,9 +158,11 @@ func (x *Executor) undecoded(ctx context.Context, e *Execution, def *definition)
 	if def.validate != nil || e.Input.IsZero() { // Validate has decoded it
 		return nil, nil
 	}
-	in, err := x.inputOf(ctx, e)
-	if err != nil {
-		return nil, err
+	in := value{data: e.Input.Data}
+	if in.data == nil {
+		if in, err = x.inputOf(ctx, e); err != nil {
+			return nil, err
+		}
 	}
 	undecoded = guarded(func() error {
 		if err := def.decodes(x.cfg.Codec, in); err != nil {
