@@ -198,7 +198,7 @@ func (x *Executor) giveBackUnknown(ctx context.Context, e *Execution, log *slog.
 	if !x.othersMayKnow(e) {
 		return x.fail(ctx, e, FailAttempt{Failure: *x.unknownTask(e.TaskID), Final: true}, log)
 	}
-	log.WarnContext(ctx, "task is unknown here, or waits for a wake-up: given back for an executor that runs it")
+	log.WarnContext(ctx, "task is unknown here: given back for an executor that knows it")
 	_, err := x.write(ctx, e, GiveBack{ExecutorID: x.id, Unknown: true, Delay: unknownDelay(e.UnknownSince, time.Now())})
 	return err
 }
