@@ -14,7 +14,7 @@ func (x *Executor) allFinished(ctx context.Context, parent *Execution) error {
 		units[i] = i
 	}
 	err := ErrConflict
-	def, known := x.cfg.Registry.lookup(parent.TaskID)
+	def, known := x.parentTask(parent)
 	switch {
 	case !known || def.finalize != nil || parent.late(time.Now()):
 	case def.finalizeTask != nil:
@@ -115,8 +115,7 @@ func (x *Executor) processParent(ctx context.Context, parent *Execution) error {
 	if errors.Is(err, ErrCorrupt) {
 		delay = corruptDelay
 	}
-	_, known := x.cfg.Registry.lookup(parent.TaskID)
-	_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: delay, Known: known})
+	_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: delay})
 	if errors.Is(releaseErr, ErrConflict) || errors.Is(releaseErr, ErrNotAllowed) {
 		releaseErr = nil // it went on all the same
 	}
@@ -230,6 +229,16 @@ func (x *Executor) missingChildren(ctx context.Context, parent *Execution, index
 	return x.newChildren(parent, indexes, specs, now), nil
 }
 
+// parentTask returns the task of a parent, when this executor knows it as what the parent is: in another version of the
+// program the task may be one that has no such children.
+func (x *Executor) parentTask(parent *Execution) (_ *definition, known bool) {
+	def, known := x.cfg.Registry.lookup(parent.TaskID)
+	if known && parent.Family.Sequential {
+		return def, def.sequence != nil
+	}
+	return def, known && def.parent
+}
+
 // moveOn takes a parent whose children are all counted, or whose time is over, past them; a sequence past a step
 // that is finished, which last is where it is at hand. It returns errLeft for a parent that another executor holds, or whose task is unknown here.
 func (x *Executor) moveOn(ctx context.Context, parent, last *Execution) error {
@@ -250,8 +259,7 @@ func (x *Executor) moveOn(ctx context.Context, parent, last *Execution) error {
 		}
 		return x.end(ctx, parent, EndFinalize{Failure: failure})
 	}
-	def, known := x.cfg.Registry.lookup(parent.TaskID)
-	known = known && parent.Family.Sequential == (def.sequence != nil)
+	def, known := x.parentTask(parent)
 	switch {
 	case !known && leased:
 		return x.releaseUnknown(ctx, parent)

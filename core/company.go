@@ -160,6 +160,40 @@ func (x *Executor) makesRoom() {
 	}
 }
 
+// makeWay gives back what a claim has just brought and what keeps that from running apart which the claim left alone. It
+// returns what is kept. An executor whose end is near has no time for what has to run apart once all else has ended; nor
+// would the next one have, as long as there is new work. It takes x.mu.
+func (x *Executor) makeWay(ctx context.Context, claimed, recovered []*Execution) (kept []*Execution) {
+	kept = claimed[:len(claimed)-x.inTheWay(claimed, recovered)]
+	_ = inParallel(context.WithoutCancel(ctx), claimed[len(kept):], func(ctx context.Context, e *Execution) error {
+		if err := x.giveBack(ctx, e, time.Duration(random()*float64(drainWithin))); err != nil {
+			about(x.log, e).WarnContext(ctx, "attempt that makes way for one that has to run apart is left to the sweeps", logError, err)
+		}
+		x.parted(e.Recoveries)
+		x.release(ctx)
+		return nil
+	})
+	return kept
+}
+
+// inTheWay returns how many of those claimed makeWay gives back. None, where something else runs here anyway. It takes x.mu.
+func (x *Executor) inTheWay(claimed, recovered []*Execution) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.deadline.IsZero() || len(recovered) == 0 || x.present() > len(claimed) {
+		return 0
+	}
+	first := slices.MinFunc(recovered, func(a, b *Execution) int { return cmp.Compare(a.Recoveries, b.Recoveries) })
+	others, left := time.Duration(0), x.left(time.Now())
+	for _, e := range claimed {
+		others = max(others, e.Timeout)
+	}
+	if first.Timeout > left || first.Timeout+others <= left {
+		return 0
+	}
+	return max(0, len(claimed)-x.beside(first.Recoveries))
+}
+
 // runApart has executions run apart that a claim left alone, as soon as they may. It takes x.mu.
 func (x *Executor) runApart(ctx context.Context, recovered []*Execution) (started int) {
 	if len(recovered) == 0 || !x.begin() {
@@ -272,10 +306,10 @@ func (x *Executor) chooseApart() (chosen []*outsider) {
 	if x.shuttingDown() {
 		return nil
 	}
-	slots := x.slots()
+	slots, now := x.slots(), Millis(time.Now())
 	x.company.waiting = slices.DeleteFunc(x.company.waiting, func(o *outsider) bool {
 		switch {
-		case x.present() > min(x.mostBeside(), x.beside(o.times)):
+		case x.present() > min(x.mostBeside(), x.beside(o.times)) && !o.e.over(now): // one that is over runs no code
 			return false
 		case o.isParent():
 			x.company.parents++

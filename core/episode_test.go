@@ -50,8 +50,8 @@ func TestEpisode_OfAFamilyEndsWhenItsChildrenExist(t *testing.T) {
 	t.Parallel()
 	e := episodeOf(stateNamed(t, "waiting_for_children, held for the spawn check"))
 	after, err := Transition(e, ChildrenSpawned{}, testNow)
-	if err != nil || after.Family.Recoveries != 0 {
-		t.Errorf("family %+v, error %v", after.Family, err)
+	if err != nil || after.Family.Recoveries != 0 || !after.UnknownSince.IsZero() {
+		t.Errorf("family %+v, unknown since %s, error %v", after.Family, after.UnknownSince, err)
 	}
 }
 
@@ -82,6 +82,7 @@ func TestUnknownSince_IsForgottenByWhoKnowsTheTask(t *testing.T) {
 		kept  bool
 	}{
 		{"running, lease over", ExpireLease{MaxRecoveries: 5}, false},
+		{"waiting_for_children, hold over", ExpireChildren{MaxRecoveries: 5}, false},
 		{"waiting_for_children, all counted, held", ReleaseChildren{ExecutorID: "x1", Known: true}, false},
 		{"waiting_for_children, all counted, held", ReleaseChildren{ExecutorID: "x1", Unknown: true}, true},
 		{"waiting_for_children, all counted, held", ReleaseChildren{ExecutorID: "x1"}, true},

@@ -28,14 +28,15 @@ func (ev StartAttempt) apply(e *Execution, now time.Time) string {
 		return reason
 	}
 	lease := e.Timeout
-	switch fits := e.Timeout <= ev.Left; {
-	case fits && ev.RecoveredBelow > 0 && e.Recoveries >= ev.RecoveredBelow:
-		return fmt.Sprintf("it was recovered %d times, and has to run apart", e.Recoveries)
-	case fits:
-	case ev.Most > 0 && e.Timeout > ev.Most, e.late(now), e.waitedTooLong(now):
-		lease = min(lease, defaultTimeout) // for the write that ends it
-	default:
+	switch {
+	case ev.Most > 0 && e.Timeout > ev.Most, e.over(now):
+		if e.Timeout > ev.Left {
+			lease = min(lease, defaultTimeout) // for the write that ends it
+		}
+	case e.Timeout > ev.Left:
 		return fmt.Sprintf("its timeout %s is longer than the %s that are left", e.Timeout, ev.Left)
+	case ev.RecoveredBelow > 0 && e.Recoveries >= ev.RecoveredBelow:
+		return fmt.Sprintf("it was recovered %d times, and has to run apart", e.Recoveries)
 	}
 	e.Status, e.ExecutorID, e.Attempts = StatusRunning, ev.ExecutorID, e.Attempts+1
 	e.StartedAt, e.ExpiresAt = now, Millis(now.Add(lease+ev.Leeway))
@@ -107,6 +108,11 @@ func (e *Execution) late(at time.Time) bool { return !e.FinishBy.IsZero() && !at
 // waitedTooLong reports whether an attempt that starts at the given time has waited longer than ScheduleToStart.
 func (e *Execution) waitedTooLong(start time.Time) bool {
 	return e.ScheduleToStart > 0 && start.Sub(e.StartAt) > e.ScheduleToStart
+}
+
+// over reports whether no code is to run for the execution at the given time, since a bound of its time is over.
+func (e *Execution) over(at time.Time) bool {
+	return e.late(at) || e.Family == nil && e.waitedTooLong(at)
 }
 
 // tooLong is the failure of an execution that took longer than StartToFinish; last is what its last attempt

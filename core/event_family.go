@@ -175,7 +175,7 @@ func (ev ChildrenSpawned) apply(e *Execution, now time.Time) string {
 	}
 	e.Family.Spawned, e.Family.Processing = true, ProcessingIdle
 	e.Family.ProcessingExpiresAt, e.ExecutorID = time.Time{}, ""
-	e.Family.Recoveries = 0
+	e.endFamilyEpisode()
 	switch {
 	case e.AllCounted():
 		e.entry(QueueParent, now)
@@ -242,7 +242,8 @@ func (ev CountChildren) apply(e *Execution, now time.Time) string {
 type ClaimChildren struct {
 	ExecutorID string
 	ExpiresAt  time.Time
-	// RecoveredBelow refuses parents whose processing was recovered that often or more; 0 refuses none.
+	// RecoveredBelow refuses parents whose processing was recovered that often or more, unless StartToFinish is over; 0
+	// refuses none.
 	RecoveredBelow int
 }
 
@@ -253,7 +254,7 @@ func (ev ClaimChildren) apply(e *Execution, now time.Time) string {
 	if reason := e.dueIn(QueueParent, now); reason != "" {
 		return reason
 	}
-	if n := e.Family.Recoveries; ev.RecoveredBelow > 0 && n >= ev.RecoveredBelow {
+	if n := e.Family.Recoveries; ev.RecoveredBelow > 0 && n >= ev.RecoveredBelow && !e.over(now) {
 		return fmt.Sprintf("its processing was recovered %d times, and has to go apart", n)
 	}
 	e.ExecutorID = ev.ExecutorID
@@ -267,7 +268,7 @@ type ReleaseChildren struct {
 	ExecutorID string
 	Delay      time.Duration
 	Unknown    bool // the executor does not know the task
-	Known      bool // it does, which ends the time for which the task was unknown
+	Known      bool // it does, and its code decoded the family, which ends the time for which that was unknown
 	Late       bool // the time of the finalize function was over before it could begin; that counts for nothing
 }
 
@@ -315,6 +316,7 @@ func (ev ExpireChildren) apply(e *Execution, now time.Time) string {
 		return ""
 	}
 	e.Family.Recoveries++
+	e.UnknownSince = time.Time{} // as in ExpireLease
 	if e.Family.Recoveries > ev.MaxRecoveries {
 		e.endFamily(now)
 		e.finish(StatusFailed, crashed(e.Family.Recoveries), now, false)

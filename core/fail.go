@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -28,9 +29,19 @@ func Fail(code string, err error, data any) error {
 	e := &FailError{Code: code, err: err, codec: JSON{}}
 	if data != nil {
 		e.value = data
-		e.data, e.encoding = encodeValue(JSON{}, data)
+		e.encode()
 	}
 	return e
+}
+
+// encode takes the data down. It is the user's code that may panic then.
+func (e *FailError) encode() {
+	defer func() {
+		if p := recover(); p != nil {
+			e.data, e.encoding = nil, errors.New(panicked(p).text)
+		}
+	}()
+	e.data, e.encoding = encodeValue(e.codec, e.value)
 }
 
 // FailError is the error that Fail made, in the process that made it or read again from what was persisted.
@@ -170,7 +181,7 @@ func (e *userError) failure(c Codec, code FailureCode) *Failure {
 			cut(fail.Code, maxCode), maxCode))
 		return f
 	}
-	f.Code, f.Data, f.TooLarge = FailureCode(fail.Code), Payload{}, false
+	f.Code, f.Data = FailureCode(fail.Code), Payload{}
 	data, err := fail.encoded(c)
 	if err != nil {
 		f.add(fmt.Sprintf("the data is left out: %v", err))

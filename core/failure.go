@@ -74,7 +74,8 @@ type Failure struct {
 	Data Payload
 	// Causes is what Chain returns, encoded; empty for an execution that failed by itself.
 	Causes Payload
-	// TooLarge tells, of the code invalid, that something was over its limit: the failure matches ErrTooLarge.
+	// TooLarge tells, of the code invalid or of one in the chain, that something was over its limit: the failure matches
+	// ErrTooLarge.
 	TooLarge bool
 }
 

@@ -236,6 +236,7 @@ func TestFailKeepsItsCodeWhateverItIsWrappedIn(t *testing.T) {
 		"the engine's too":  {core.Fail("failed", cause, nil), "", `no card (the code "failed" is left out: it must have 1 to 64 letters, digits, '_', '-' and '.', and be none of the engine's)`, 3},
 		"odd":               {core.Fail("a b", cause, 17), "", `no card (the code "a b" is left out: it must have 1 to 64 letters, digits, '_', '-' and '.', and be none of the engine's)`, 3},
 		"data that is none": {core.Fail("x", cause, make(chan int)), "x", "no card (the data is left out: json: unsupported type: chan int)", 3},
+		"data that panics":  {core.Fail("x", cause, panicking{}), "x", "no card (the data is left out: panic: no JSON)", 3},
 		"too much data": {core.Fail("x", cause, strings.Repeat("x", 9000)), "x",
 			"no card (the data is left out: too large: it has 9002 bytes, the limit is 8192)", 3},
 	} {
@@ -587,6 +588,38 @@ func TestTheNextAttemptReadsTheDataOfTheOneBefore(t *testing.T) {
 		}
 	})
 }
+
+// A code of the task's own once took away that something below was over its limit, and so did JSON.
+func TestThatSomethingIsTooLargeIsToldUnderACodeOfTheTasksOwn(t *testing.T) {
+	big := core.NewTask("big", func(context.Context, int) (string, error) { return strings.Repeat("x", 2<<20), nil }, core.TaskOptions{})
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, int) (int, []core.Child, error) {
+		return 0, []core.Child{big.Child(1)}, nil
+	}, func(_ context.Context, r core.Results[int]) (int, error) {
+		var again core.ChildResult
+		data, err := json.Marshal(r.Children[0])
+		if err == nil {
+			err = json.Unmarshal(data, &again)
+		}
+		if err != nil || !errors.Is(again.Failure, core.ErrTooLarge) {
+			return 0, fmt.Errorf("from JSON %s: %w", data, err)
+		}
+		_, err = big.Result(r.Children[0])
+		return 0, core.Fail("refused", err, nil)
+	}, core.TaskOptions{})
+	root := core.NewSequentialTask[int, int]("root", parent, core.TaskOptions{})
+	inWorld(t, []core.Definition{big, parent, root}, func(w *world) {
+		_, err := enqueue(w, root, 1).Wait(w.ctx)
+		var fail *core.FailError
+		if !errors.As(err, &fail) || fail.Code != "refused" || !errors.Is(err, core.ErrTooLarge) || !errors.Is(err, core.ErrInvalid) {
+			w.Errorf("error %v", err)
+		}
+	})
+}
+
+// panicking panics when it is encoded.
+type panicking struct{}
+
+func (panicking) MarshalJSON() ([]byte, error) { panic("no JSON") }
 
 type typedNil struct{ text string }
 

@@ -66,7 +66,7 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	switch tooLate := x.shuttingDown() || x.left(now) < parent.Timeout; {
 	case never: // no code is to run
 	case tooLate && leased:
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
 		return err
 	case tooLate:
 		return nil // it is due: an executor with more time takes it
@@ -86,7 +86,7 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	case leased && (never || !parent.Family.ProcessingExpiresAt.Before(now.Add(lease-x.cfg.Leeway/2))):
 		events = nil
 	case leased: // for less than the code may take
-		events = append([]Event{ReleaseChildren{ExecutorID: x.id, Known: true}}, events...)
+		events = append([]Event{ReleaseChildren{ExecutorID: x.id}}, events...)
 	}
 	for _, ev := range events {
 		after, err := x.write(ctx, parent, ev)
@@ -141,7 +141,7 @@ func (x *Executor) finalizeWith(
 	case err != nil && errors.Is(context.Cause(a.ctx), ErrCancelled): //nolint:contextcheck // it is the attempt's
 		return nil
 	case err != nil:
-		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second, Known: true})
+		_, releaseErr := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: time.Second})
 		return errors.Join(err, releaseErr)
 	}
 	r := x.call(parent, a, now, parent.Family.ProcessingExpiresAt, log, func(ctx context.Context) (outcome, error) { //nolint:contextcheck // the attempt has its own
@@ -152,10 +152,10 @@ func (x *Executor) finalizeWith(
 	case errors.Is(r.cause, ErrCancelled):
 		return nil
 	case r.err != nil && errors.Is(r.cause, ErrShutdown):
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Known: true})
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Known: !r.err.undecoded})
 		return err
 	case r.unbegun:
-		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: x.unbegunDelay(), Late: true, Known: true})
+		_, err := x.write(ctx, parent, ReleaseChildren{ExecutorID: x.id, Delay: x.unbegunDelay(), Late: true})
 		return err
 	case r.err != nil && r.err.undecoded && x.othersMayKnow(parent):
 		log.WarnContext(ctx, "the children's results do not decode here: left to an executor of another version of the program")

@@ -122,6 +122,29 @@ func (l *LoopResult[Out]) restore(record any) {
 	}
 }
 
+// rawRecord is the persisted form of an Iteration, and rawLoopResult that of a LoopResult which succeeded, with the values as
+// they were encoded where the iteration ran: by another version of the program, maybe, whose values have what this
+// one's have not.
+type (
+	rawRecord struct {
+		Output json.RawMessage `json:"output"`
+		Next   json.RawMessage `json:"next"`
+	}
+	rawLoopResult struct {
+		Succeeded  bool            `json:"succeeded"`
+		Output     json.RawMessage `json:"output"`
+		Iterations int             `json:"iterations"`
+	}
+)
+
+// rawIteration returns what an iteration came to without decoding its values; false for a codec other than JSON. What is
+// not there is null.
+func rawIteration(c Codec, v value) (rawRecord, bool) {
+	raw := rawRecord{Output: json.RawMessage("null"), Next: json.RawMessage("null")}
+	_, ok := c.(JSON)
+	return raw, ok && json.Unmarshal(v.data, &raw) == nil
+}
+
 // LoopOptions say how often and how fast a loop goes round.
 type LoopOptions struct {
 	// MaxIterations is how many iterations there are at most, from 1 to 100,000. Required.
@@ -191,7 +214,11 @@ func NewLoopingTask[In, Out any](
 				return iterated{}, err
 			}
 			out := iterated{done: it.Done, sleep: it.Sleep}
-			if it.Next != nil {
+			switch raw, ok := rawIteration(c, v); {
+			case it.Next == nil:
+			case ok:
+				out.next = raw.Next
+			default:
 				out.next, err = encodeValue(c, *it.Next)
 			}
 			return out, err
@@ -202,6 +229,9 @@ func NewLoopingTask[In, Out any](
 				it, err := decodeValue[Iteration[In, Out]](c, last)
 				if err != nil {
 					return nil, err
+				}
+				if raw, ok := rawIteration(c, last); ok {
+					return encodeOutput(c, rawLoopResult{Succeeded: true, Output: raw.Output, Iterations: n})
 				}
 				r.Output = it.Output
 			}

@@ -218,3 +218,47 @@ func TestPoison_InAFinalizeFunctionFailsItsParentAlone(t *testing.T) {
 		})
 	}
 }
+
+// What had to run apart once waited for that though the bound of its time was over and no code was to run for it.
+func TestWhatHasToRunApartEndsWithItsTime(t *testing.T) {
+	t.Parallel()
+	started := make(chan struct{})
+	long := core.NewTask("long", func(ctx context.Context, _ int) (int, error) {
+		close(started)
+		<-ctx.Done()
+		return 0, context.Cause(ctx)
+	}, core.TaskOptions{Timeout: 10 * time.Hour})
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, int) (int, []core.Child, error) { return 0, nil, nil },
+		func(context.Context, core.Results[int]) (int, error) { return 0, nil }, core.TaskOptions{})
+	inIdleWorld(t, []core.Definition{long, double, parent}, func(w *world) {
+		w.config.MaxRecoveries = 1
+		recovered := []*core.Handle[int]{
+			enqueueWith(w, double, 1, core.EnqueueOptions{StartToFinish: 5 * time.Minute}),
+			enqueueWith(w, double, 1, core.EnqueueOptions{ScheduleToStart: 5 * time.Minute}),
+			enqueueWith(w, parent, 1, core.EnqueueOptions{StartToFinish: 5 * time.Minute}),
+		}
+		for i, h := range recovered { // their executor dies
+			e := w.claim(h.ID())
+			if i == 2 {
+				e = w.update(e, core.CommitChildren{ExecutorID: "dead", RunOutput: core.Payload{Data: []byte("0")}, Nonce: core.NewNonce()})
+				w.update(e, core.ClaimChildren{ExecutorID: "dead", ExpiresAt: time.Now().Add(35 * time.Second)})
+			}
+		}
+		enqueue(w, long, 1)
+		stop := w.start()
+		<-started
+		time.Sleep(2 * time.Minute)
+		for _, h := range recovered {
+			if e := w.get(h.ID()); e.Status.Finished() {
+				w.Errorf("%s ended %s beside what it has to run apart from", e.TaskID, e.Status)
+			}
+		}
+		time.Sleep(4 * time.Minute)
+		for _, h := range recovered {
+			if e := w.get(h.ID()); e.Status != core.StatusTimedOut {
+				w.Errorf("%s is %s after its time: %v", e.TaskID, e.Status, e.Failure)
+			}
+		}
+		stop()
+	})
+}

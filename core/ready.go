@@ -58,8 +58,9 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 		x.join(e.Recoveries) // none, where the store keeps to its contract
 	}
 	x.mu.Unlock()
-	result.Done += x.runApart(ctx, swept.Recovered)
-	for _, e := range swept.Executions {
+	kept := x.makeWay(ctx, swept.Executions, swept.Recovered)
+	result.Done += len(kept) - len(swept.Executions) + x.runApart(ctx, swept.Recovered)
+	for _, e := range kept {
 		x.work.Go(func() {
 			// A claimed attempt is run whatever becomes of the call that claimed it.
 			x.run(context.WithoutCancel(ctx), e)

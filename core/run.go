@@ -69,6 +69,8 @@ func (x *Executor) attemptCode(ctx context.Context, e *Execution, a *attempt, lo
 		return called{}, x.giveBack(ctx, e, 0)
 	case def.sequence != nil && def.validate == nil:
 		return called{}, x.commitSequence(ctx, e, def)
+	case def.sequence == nil && def.run == nil && x.othersMayKnow(e):
+		return called{}, x.giveBackUnknown(ctx, e, log)
 	case def.sequence == nil && def.run == nil:
 		return called{}, x.fail(ctx, e, invalidAttempt(fmt.Errorf("task %q has no code here: it waits for a wake-up, and this execution does not", e.TaskID)), log)
 	}

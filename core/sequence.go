@@ -95,6 +95,16 @@ func (s *sequence) validate(r *Registry, id string) error {
 // commitSequence commits a sequence to its first step, or, for one that redrives another, to the first that did
 // not complete there.
 func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *definition) error {
+	switch undecoded, err := x.undecoded(ctx, e, def); {
+	case errors.Is(err, ErrCorrupt):
+		return &limitError{err}
+	case err != nil:
+		return errors.Join(fmt.Errorf("read input: %w", err), x.giveBack(ctx, e, time.Second))
+	case undecoded != nil && x.othersMayKnow(e):
+		return x.giveBackUndecoded(ctx, e, about(x.log, e))
+	case undecoded != nil:
+		return &limitError{undecoded}
+	}
 	now := time.Now()
 	steps, size := def.sequence.steps, len(def.sequence.steps)
 	loop := def.sequence.loop
@@ -128,7 +138,11 @@ func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *defini
 			}
 		}
 		var err error
-		if first[0], err = x.sleepSpec(def, in, first[0]); err != nil {
+		first[0], err = x.sleepSpec(def, in, first[0])
+		switch {
+		case undecodedBy(err) && x.othersMayKnow(e):
+			return x.giveBackUndecoded(ctx, e, about(x.log, e))
+		case err != nil:
 			return &limitError{fmt.Errorf("step %d: %w", ev.Step, err)}
 		}
 		if err := x.placeSleepers(ctx, e, first); err != nil {
@@ -136,6 +150,30 @@ func (x *Executor) commitSequence(ctx context.Context, e *Execution, def *defini
 		}
 	}
 	return x.commitFamily(ctx, e, ev, specs, now)
+}
+
+// undecoded returns why the input of a sequence does not decode here, if it does not: the steps, which get it, would be those
+// of another version of the program. Input that has to be read from another record is left to the first step.
+func (x *Executor) undecoded(ctx context.Context, e *Execution, def *definition) (undecoded, err error) {
+	if def.validate != nil || e.Input.IsZero() { // Validate has decoded it
+		return nil, nil
+	}
+	in := value{data: e.Input.Data}
+	if in.data == nil {
+		if in, err = x.inputOf(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	undecoded = guarded(func() error {
+		if err := def.decodes(x.cfg.Codec, in); err != nil {
+			return inputError{err, true}
+		}
+		return nil
+	})
+	if !undecodedBy(undecoded) { // a panic is the first step's to tell
+		undecoded = nil
+	}
+	return undecoded, nil
 }
 
 // sleepSpec returns the spec of a sleeping task with the unique key that its input is.
@@ -286,7 +324,11 @@ func (x *Executor) keyOfStep(ctx context.Context, parent, before *Execution, spe
 	if err != nil {
 		return err
 	}
-	if specs[step], err = x.sleepSpec(def, in, specs[step]); err != nil {
+	specs[step], err = x.sleepSpec(def, in, specs[step])
+	switch {
+	case undecodedBy(err) && x.othersMayKnow(parent):
+		return errUnknownHere
+	case err != nil:
 		return &limitError{fmt.Errorf("step %d: %w", step, err)}
 	}
 	return x.placeSleepers(ctx, parent, specs[step:step+1])

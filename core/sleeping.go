@@ -29,7 +29,7 @@ func NewSleepingTask[Out any](id string, opts TaskOptions) *Task[string, Out] {
 	def.sleepKey = func(c Codec, v value) (string, error) {
 		key, err := decodeValue[string](c, v)
 		if err != nil {
-			return "", err
+			return "", inputError{err, true}
 		}
 		if replaced(key, v.data) {
 			return "", invalidf("unique key %q: it is not UTF-8 text, and would be the same as other keys", key)

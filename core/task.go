@@ -391,6 +391,8 @@ type failureJSON struct {
 	Message string          `json:"message"`
 	Data    json.RawMessage `json:"data,omitempty"`
 	Chain   []Cause         `json:"chain,omitempty"`
+	// TooLarge is that of the Failure.
+	TooLarge bool `json:"too_large,omitempty"`
 }
 
 // MarshalJSON returns the child's ids, status, failure and output. An output that is not JSON is base64 text.
@@ -405,7 +407,7 @@ func (c ChildResult) MarshalJSON() ([]byte, error) {
 func (c ChildResult) writeJSON(buf *bytes.Buffer) error {
 	out := childJSON{ExecutionID: c.ExecutionID, TaskID: c.TaskID, Status: c.Status}
 	if c.Failure != nil {
-		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message, c.Failure.DataJSON(), c.Failure.Chain()}
+		out.Failure = &failureJSON{c.Failure.Code, c.Failure.Message, c.Failure.DataJSON(), c.Failure.Chain(), c.Failure.TooLarge}
 	}
 	data, err := json.Marshal(out)
 	if err != nil || c.Status != StatusCompleted {
@@ -429,6 +431,7 @@ func (c *ChildResult) UnmarshalJSON(data []byte) error {
 	if in.Failure != nil {
 		c.Failure = &Failure{
 			Code: in.Failure.Code, Message: in.Failure.Message, Data: Payload{Data: in.Failure.Data}, Causes: encodeChain(in.Failure.Message, in.Failure.Chain),
+			TooLarge: in.Failure.TooLarge,
 		}
 	}
 	return nil

@@ -178,9 +178,158 @@ func TestAReadyRecordOfASignalFailsAndCallsNothing(t *testing.T) {
 			w.Fatal(err)
 		}
 		defer w.start()()
-		w.settle()
+		time.Sleep(4 * time.Hour) // the task may be another one in another version of the program
 		if e := w.get("x"); e.Status != core.StatusFailed || e.Failure.Code != core.CodeInvalid {
 			w.Errorf("it is %s, %v", e.Status, e.Failure)
+		}
+	})
+}
+
+// A sequence was once committed to the steps of whoever took it, even where its input was that of another version.
+func TestASequenceWhoseInputOnlyAnotherVersionDecodesIsLeftToIt(t *testing.T) {
+	type newInput struct{ N string }
+	opts := core.TaskOptions{}
+	newFirst := core.NewTask("new_first", func(_ context.Context, in newInput) (string, error) { return in.N, nil }, opts)
+	newChain := core.NewSequentialTask[newInput, string]("chain", newFirst, opts)
+	outer := core.NewSequentialTask[newInput, string]("outer", newChain, opts)
+	family := core.NewParentTask("family", func(_ context.Context, in newInput) (int, []core.Child, error) {
+		return 0, []core.Child{newChain.ChildWith(in, core.EnqueueOptions{Delay: time.Minute})}, nil
+	}, opts)
+	newTasks := []core.Definition{newFirst, newChain, outer, family}
+	oldFirst := core.NewTask("old_first", func(context.Context, int) (string, error) { return "old", nil }, opts)
+	ask := core.NewSleepingTask[string]("ask", opts)
+	for name, oldTasks := range map[string][]core.Definition{
+		"its first step was another one": {oldFirst, core.NewSequentialTask[int, string]("chain", oldFirst, opts)},
+		"its first step slept":           {ask, core.NewSequentialTask[string, string]("chain", ask, opts)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inIdleWorld(t, newTasks, func(w *world) {
+				of := enqueue(w, family, newInput{"n"})
+				stop := w.start()
+				time.Sleep(time.Second)
+				stop()
+				plain, in := enqueue(w, newChain, newInput{"n"}), enqueue(w, outer, newInput{"n"})
+				stop = w.version(oldTasks...)
+				time.Sleep(10 * time.Minute)
+				stop()
+				defer w.start()()
+				for _, h := range []*core.Handle[string]{plain, in} {
+					if got := wait(w, h); got != "n" {
+						w.Error(got)
+					}
+				}
+				if got, err := newChain.Result(wait(w, of).Children[0]); err != nil || got != "n" {
+					w.Errorf("%s, error %v", got, err)
+				}
+			})
+			// Where nobody decodes it, it ends.
+			inIdleWorld(t, newTasks, func(w *world) {
+				h := enqueue(w, newChain, newInput{"n"})
+				defer w.version(oldTasks...)()
+				time.Sleep(4 * time.Hour)
+				if e := w.get(h.ID()); e.Status != core.StatusFailed || e.Failure.Code != core.CodeInvalid {
+					w.Errorf("it is %s: %v", e.Status, e.Failure)
+				}
+			})
+		})
+	}
+}
+
+// An id may be that of a task of another kind in another version. A task that slept there once failed what it could not
+// run, and a plain one completed a family without its finalizer.
+func TestATaskOfAnotherKindIsLeftToTheVersionWhoseItIs(t *testing.T) {
+	opts := core.TaskOptions{}
+	leaf := core.NewTask("leaf", func(_ context.Context, s string) (string, error) { return s + ".leaf", nil }, core.TaskOptions{Delay: time.Minute})
+	final := core.NewParentTaskWithFinalize("task", func(_ context.Context, s string) (string, []core.Child, error) {
+		return s, []core.Child{leaf.Child(s)}, nil
+	}, func(_ context.Context, r core.Results[string]) (string, error) { return r.Output + ".final", nil }, opts)
+	plain := core.NewTask("task", func(_ context.Context, s string) (string, error) { return s, nil }, opts)
+	for name, c := range map[string]struct {
+		is      *core.Task[string, string]
+		old     core.Definition
+		started time.Duration // for how long the new version runs first
+		want    string
+	}{
+		"a plain task that slept":             {plain, core.NewSleepingTask[string]("task", opts), 0, "in"},
+		"a parent that slept":                 {final, core.NewSleepingTask[string]("task", opts), 0, "in.final"},
+		"a family of a task that was plain":   {final, plain, time.Second, "in.final"},
+		"a family of a task that slept":       {final, core.NewSleepingTask[string]("task", opts), time.Second, "in.final"},
+		"a family of one that was a sequence": {final, core.NewSequentialTask[string, string]("task", leaf, opts), time.Second, "in.final"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inIdleWorld(t, []core.Definition{c.is, leaf}, func(w *world) {
+				h := enqueue(w, c.is, "in")
+				if c.started > 0 {
+					stop := w.start()
+					time.Sleep(c.started)
+					stop()
+				}
+				stop := w.version(c.old, leaf)
+				time.Sleep(10 * time.Minute)
+				stop()
+				if e := w.get(h.ID()); e.Status.Finished() {
+					w.Errorf("the old version ended it: %s, %v", e.Status, e.Failure)
+				}
+				defer w.start()()
+				if got := wait(w, h); got != c.want {
+					w.Error(got)
+				}
+			})
+		})
+	}
+}
+
+// A loop's state and output were once encoded again by whoever took the loop on, without the fields that it did not know.
+func TestALoopKeepsFieldsThatOnlyAnotherVersionKnows(t *testing.T) {
+	type newState struct{ A, B int }
+	type oldState struct{ A int }
+	opts := core.TaskOptions{Delay: time.Minute}
+	newIteration := core.NewTask("iteration", func(ctx context.Context, s newState) (core.Iteration[newState, newState], error) {
+		if core.InfoOf(ctx).Index == 0 {
+			return core.AgainWith[newState, newState](newState{s.A + 1, s.B + 2}), nil
+		}
+		return core.Done[newState](newState{s.A * 10, s.B * 10}), nil
+	}, opts)
+	newLoop := core.NewLoopingTask("loop", newIteration, core.LoopOptions{MaxIterations: 3}, core.TaskOptions{})
+	oldIteration := core.NewTask("iteration", func(context.Context, oldState) (core.Iteration[oldState, oldState], error) {
+		return core.Done[oldState](oldState{}), nil
+	}, opts)
+	oldLoop := core.NewLoopingTask("loop", oldIteration, core.LoopOptions{MaxIterations: 3}, core.TaskOptions{})
+	inIdleWorld(t, []core.Definition{newIteration, newLoop}, func(w *world) {
+		h := enqueue(w, newLoop, newState{})
+		stop := w.start()
+		time.Sleep(time.Second)
+		stop()
+		for i, out := range []string{`{"done":false,"next":{"A":1,"B":2},"has_next":true}`, `{"done":true,"output":{"A":10,"B":20}}`} {
+			// A new executor ends the iteration and dies, an old one follows up.
+			time.Sleep(time.Minute)
+			iteration := w.claim(w.get(h.ID()).ChildID(i))
+			w.update(iteration, core.Succeed{ExecutorID: "dead", Output: core.Payload{Data: []byte(out)}})
+			stop := w.version(oldIteration, oldLoop)
+			time.Sleep(50 * time.Second)
+			stop()
+		}
+		got := wait(w, h)
+		second := w.get(w.get(h.ID()).ChildID(1))
+		if string(second.Input.Data) != `{"A":1,"B":2}` || got.Output != (newState{10, 20}) || got.Iterations != 2 {
+			w.Errorf("the second iteration was given %s, the loop returned %+v", second.Input.Data, got)
+		}
+	})
+}
+
+// The lease on such a family was once renewed as if its task was known, so that the hour in which somebody might decode it
+// began anew each time.
+func TestAFamilyThatNobodyDecodesEndsThoughItsLeaseIsRenewed(t *testing.T) {
+	type output struct{ N int }
+	final := core.NewParentTaskWithFinalize("final", func(context.Context, int) (output, []core.Child, error) { return output{}, nil, nil },
+		func(context.Context, core.Results[output]) (int, error) { return 1, nil }, core.TaskOptions{})
+	inIdleWorld(t, []core.Definition{final}, func(w *world) {
+		h := enqueueWith(w, final, 1, core.EnqueueOptions{Timeout: 10 * time.Minute}) // longer than leases on families are
+		w.update(w.claim(h.ID()), core.CommitChildren{ExecutorID: "dead", RunOutput: core.Payload{Data: []byte(`{"N":"n"}`)}, Nonce: core.NewNonce()})
+		defer w.start()()
+		time.Sleep(4 * time.Hour)
+		if e := w.get(h.ID()); e.Status != core.StatusFinalizeFailed || e.Failure.Code != core.CodeInvalid {
+			w.Errorf("it is %s: %v", e.Status, e.Failure)
 		}
 	})
 }

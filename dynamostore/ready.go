@@ -183,12 +183,13 @@ func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Ex
 	}
 	timeout := d.duration(aTimeout)
 	unfit := timeout > c.Left && d.err == nil
-	if unfit {
+	recovered := c.RecoveredBelow > 0 && d.count(aRecoveries) >= c.RecoveredBelow
+	if unfit || recovered {
 		if claimed, err := s.claimUnfit(ctx, old, c); claimed != nil || err != nil {
 			return claimed, lost, err
 		}
 	}
-	if c.RecoveredBelow > 0 && d.count(aRecoveries) >= c.RecoveredBelow {
+	if recovered {
 		if e, err := decode(old); err == nil {
 			if _, recovered := c.Claim(e); recovered {
 				return e, apart, nil
@@ -208,15 +209,15 @@ func (s *Store) claim(ctx context.Context, e entry, c core.ReadyClaim) (*core.Ex
 	return nil, f, err
 }
 
-// claimUnfit starts an attempt of an execution that does not fit the time left, where no code is to run: see
-// core.StartAttempt. It is nil for any other, and when somebody else was faster.
+// claimUnfit starts an attempt of an execution that does not fit the time left, or was recovered too often, where no code
+// is to run: see core.StartAttempt. It is nil for any other, and when somebody else was faster.
 func (s *Store) claimUnfit(ctx context.Context, old item, c core.ReadyClaim) (*core.Execution, error) {
 	before, err := decode(old)
 	if err != nil {
 		return nil, nil //nolint:nilnil,nilerr // it is put aside as any that does not decode
 	}
 	after, err := core.Transition(before, core.StartAttempt{
-		ExecutorID: c.ExecutorID, Left: c.Left, Most: c.Most, Leeway: c.Leeway,
+		ExecutorID: c.ExecutorID, Left: c.Left, Most: c.Most, Leeway: c.Leeway, RecoveredBelow: c.RecoveredBelow,
 	}, c.Now)
 	if err != nil {
 		return nil, nil //nolint:nilnil,nilerr // not allowed in its state

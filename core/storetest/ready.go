@@ -234,9 +234,12 @@ func claimLeavesRecovered(s *suite) {
 		return e
 	}
 	twice, five := recovered("twice", base, 2), recovered("five", at(1), 5)
-	s.insert(twice, five, ready("a", at(2)), recovered("once", at(3), 1), recovered("not due", at(900), 2))
+	late, waited := recovered("late", at(4), 5), recovered("waited", at(5), 5) // no code is to run for these
+	late.StartToFinish, late.FinishBy = time.Second, at(5)
+	waited.ScheduleToStart = time.Second
+	s.insert(twice, five, ready("a", at(2)), recovered("once", at(3), 1), recovered("not due", at(900), 2), late, waited)
 	claim := core.ReadyClaim{Now: at(9), Limit: 10, ExecutorID: executor, Left: left, Leeway: leeway, RecoveredBelow: 2}
-	s.leaves(func() (core.Swept, error) { return s.store.ClaimReady(s.ctx, claim) }, []string{"a", "once"}, []string{"five", "twice"})
+	s.leaves(func() (core.Swept, error) { return s.store.ClaimReady(s.ctx, claim) }, []string{"a", "late", "once", "waited"}, []string{"five", "twice"})
 	s.stored(twice)
 	s.stored(five)
 	claim.RecoveredBelow, claim.IDs = 3, []string{"five", "not due", "twice", "none"}
@@ -259,10 +262,12 @@ func claimLeavesRecoveredParents(s *suite) {
 		return e
 	}
 	twice := parent("twice", base, 2)
-	s.insert(twice, parent("a", at(1), 0), parent("once", at(2), 1))
+	late := parent("late", at(3), 5)
+	late.StartToFinish, late.FinishBy = time.Second, at(4)
+	s.insert(twice, parent("a", at(1), 0), parent("once", at(2), 1), late)
 	claim := claimAt(at(9), 10)
 	claim.RecoveredBelow = 2
-	s.leaves(func() (core.Swept, error) { return s.store.ClaimChildrenFinished(s.ctx, claim) }, []string{"a", "once"}, []string{"twice"})
+	s.leaves(func() (core.Swept, error) { return s.store.ClaimChildrenFinished(s.ctx, claim) }, []string{"a", "late", "once"}, []string{"twice"})
 	s.stored(twice)
 	claim = claimAt(at(9+passOver), 10)
 	claim.RecoveredBelow = 3
