@@ -331,11 +331,18 @@ func (x *Executor) spawned(ctx context.Context, parent *Execution, finished []in
 		default:
 			return err
 		}
-		if parent.Status.waiting() && parent.AllCounted() {
-			if parent.Family.Processing == ProcessingProcessing && parent.ExecutorID == x.id {
-				return x.advance(ctx, parent)
-			}
+		leasedHere := parent.Family.Processing == ProcessingProcessing && parent.ExecutorID == x.id
+		switch counted := parent.clone(); {
+		case !parent.Status.waiting():
+		case parent.AllCounted() && leasedHere:
+			return x.advance(ctx, parent)
+		case parent.AllCounted():
 			return nil
+		case leasedHere:
+			// Those that were counted meanwhile may be all others.
+			if counted.Family.Counted = addUnits(counted.Family.Counted, ev.Units); counted.AllCounted() {
+				return x.allFinished(ctx, parent)
+			}
 		}
 	}
 }

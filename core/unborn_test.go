@@ -302,6 +302,53 @@ func TestUnbornChildrenOfALostExecutorAreMadeByTheSpawnCheck(t *testing.T) {
 	}
 }
 
+// checkOvertaken lets a child that a parent's check has put end, and be counted, before the check notes what it saw.
+type checkOvertaken struct{ core.Store }
+
+func (s checkOvertaken) Update(ctx context.Context, updates []core.Update) []error {
+	for _, u := range updates {
+		if f := u.Before.Family; f != nil && f.Processing == core.ProcessingProcessing {
+			time.Sleep(time.Second)
+		}
+	}
+	return s.Store.Update(ctx, updates)
+}
+
+// The last child was counted between a check's look at the children and its write: the check then took the parent to be
+// finished, and it stood still until the lease on it was over.
+func TestACheckThatTheLastChildOvertakesGoesOnWithTheParent(t *testing.T) {
+	fan, child := fanOf()
+	inIdleWorld(t, []core.Definition{fan, child}, func(w *world) {
+		h := enqueue(w, fan, make([]time.Duration, 3))
+		inserts := 0
+		config := w.config
+		config.Store = faultstore.New(w.store, func(op faultstore.Op) faultstore.Fault {
+			if op.Name == "Insert" {
+				if inserts++; inserts == 2 {
+					return faultstore.Dies
+				}
+			}
+			return faultstore.None
+		})
+		engine, err := core.NewEngine(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := engine.NewExecutor(core.ExecutorOptions{})
+		_, _ = x.StartReady(w.ctx, 1)
+		x.Flush()
+		w.config.Store = checkOvertaken{w.store}
+		begun := time.Now()
+		stop := w.start()
+		out := wait(w, h)
+		stop()
+		if len(out.Children) != 3 || time.Since(begun) > 20*time.Second {
+			t.Errorf("%d children after %s, want 3 soon after the check", len(out.Children), time.Since(begun))
+		}
+		w.checkClosed()
+	})
+}
+
 func TestACancelledParentEndsChildrenThatAreNotPutYet(t *testing.T) {
 	var told time.Duration // read after the engine has stopped
 	var cause error
