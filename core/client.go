@@ -281,7 +281,15 @@ func (h *Handle[Out]) Wait(ctx context.Context) (_ Out, err error) {
 			return zero, err
 		}
 		if done {
-			return decodeValue[Out](h.client.opts.Codec, v)
+			var out Out
+			err := guardedCall(func() (err error) {
+				out, err = decodeValue[Out](h.client.opts.Codec, v)
+				return err
+			})
+			if err != nil {
+				return zero, err // out is the code's that may go on
+			}
+			return out, nil
 		}
 		if err := sleepUntil(ctx, pause, finished); err != nil {
 			return zero, fmt.Errorf("wait for execution %s, which is %s: %w", h.id, e.Status, err)

@@ -321,8 +321,9 @@ type Results[R any] struct {
 }
 
 func (f *Results[R]) decodeFamily(c Codec, v *familyValue) error {
-	if err := c.Decode(v.output, &f.Output); err != nil {
-		return fmt.Errorf("decode run output %T: %w", f.Output, err)
+	var err error
+	if f.Output, err = decodeValue[R](c, value{data: v.output}); err != nil {
+		return fmt.Errorf("run output: %w", err)
 	}
 	f.Children = v.children
 	return nil
