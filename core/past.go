@@ -19,14 +19,34 @@ type pastFamily struct {
 // which there are more is redriven: the same is asked of its own children then.
 const maxPast = 25_000
 
-// family reads the family of an execution that is redriven; it is empty when that had none, or is gone.
-func (x *Executor) family(ctx context.Context, id string) (pastFamily, error) {
-	old, err := getOne(ctx, x.cfg.Store, id)
-	if errors.Is(err, ErrNotFound) {
-		return pastFamily{}, nil
+// redriven returns the execution with the id, or, unless it has what is looked for, the one that it redrives, and so on:
+// a redrive may have ended before it got as far as the one before. It is nil when none has it, as far as they exist.
+func (x *Executor) redriven(ctx context.Context, id string, has func(*Execution) (bool, error)) (*Execution, error) {
+	for range maxRedrives {
+		if id == "" {
+			break
+		}
+		e, err := getOne(ctx, x.cfg.Store, id)
+		if errors.Is(err, ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if is, err := has(e); is || err != nil {
+			return e, err
+		}
+		id = e.RedriveOf
 	}
-	if err != nil || old.Family == nil || old.Family.Manifest.IsZero() {
-		return pastFamily{parent: old}, err
+	return nil, nil //nolint:nilnil // that there is none is no failure
+}
+
+// family reads the family of an execution that is redriven, or of the last of those that it redrives which had children;
+// it is empty when there is none.
+func (x *Executor) family(ctx context.Context, id string) (pastFamily, error) {
+	old, err := x.redriven(ctx, id, func(e *Execution) (bool, error) { return e.Family != nil && !e.Family.Manifest.IsZero(), nil })
+	if err != nil || old == nil {
+		return pastFamily{}, err
 	}
 	past := pastFamily{parent: old}
 	if past.specs, err = readManifest(ctx, x.cfg.Store, old); err != nil {
@@ -126,14 +146,17 @@ func succeededAll(ctx context.Context, r Reader, executions []*Execution, limit 
 
 // pastFinalize returns the id of the finalize execution that a parent's redrives; empty for none.
 func (x *Executor) pastFinalize(ctx context.Context, parent *Execution) (string, error) {
-	if parent.RedriveOf == "" {
-		return "", nil
-	}
-	old, err := getOne(ctx, x.cfg.Store, parent.RedriveOf)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return "", nil
-	case err != nil || old.Family == nil || old.Family.FinalizeTaskID != parent.Family.FinalizeTaskID:
+	old, err := x.redriven(ctx, parent.RedriveOf, func(e *Execution) (bool, error) {
+		if e.Family == nil || e.Family.FinalizeTaskID != parent.Family.FinalizeTaskID {
+			return false, nil
+		}
+		finalize, err := getOne(ctx, x.cfg.Store, e.ChildID(FinalizeIndex))
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		return err == nil && (finalize.Family != nil || finalize.RedriveOf != ""), err
+	})
+	if err != nil || old == nil {
 		return "", err
 	}
 	return old.ChildID(FinalizeIndex), nil
@@ -249,16 +272,12 @@ func (x *Executor) reuseStep(ctx context.Context, parent, before *Execution, spe
 	if parent.RedriveOf == "" || spec.SleepKey != "" {
 		return spec, nil
 	}
-	old, err := getOne(ctx, x.cfg.Store, parent.RedriveOf)
-	if errors.Is(err, ErrNotFound) {
-		return spec, nil
-	}
-	if err != nil {
+	old, err := x.redriven(ctx, parent.RedriveOf, func(e *Execution) (bool, error) {
+		f := e.Family
+		return f != nil && f.Sequential && f.Loop == parent.Family.Loop && f.Step >= step, nil
+	})
+	if err != nil || old == nil {
 		return spec, err
-	}
-	f := old.Family
-	if f == nil || !f.Sequential || f.Loop != parent.Family.Loop || f.Step < step {
-		return spec, nil
 	}
 	found, err := ReadChildren(ctx, x.cfg.Store, old, []int{step})
 	if err != nil || found[0] == nil || found[0].TaskID != spec.TaskID || !found[0].Status.Finished() {

@@ -289,3 +289,90 @@ func TestARedrivenFinalizeTakesOverWhatSucceededInIt(t *testing.T) {
 		l.ran(w, map[string]int{"child": 2, "gather": 2, "mail": 1, "end": 2, "a": 1, "b": 2})
 	})
 }
+
+// A redrive that ended before it had children made the next one run all of them again.
+func TestARedriveOfOneThatCameToNothingTakesOverWhatWasDoneBefore(t *testing.T) {
+	for name, cancelled := range map[string]bool{"its code failed": false, "it was cancelled": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger("b")
+			leaf := l.leaf()
+			fan, gather := l.fan("fan", leaf), l.gather(leaf)
+			seq := core.NewSequentialTask("seq", core.Then(fan, gather), core.TaskOptions{})
+			root := core.NewParentTaskWithFinalize("root", func(_ context.Context, text string) (string, []core.Child, error) {
+				return "", []core.Child{seq.Child(text), leaf.Child("beside")}, l.run("root")
+			}, strictJoin(leaf, seq), core.TaskOptions{})
+			inIdleWorld(t, []core.Definition{root, seq, fan, gather, leaf}, func(w *world) {
+				stop := w.start()
+				h := enqueue(w, root, "a b c")
+				ended(w, h)
+				w.settle()
+				l.repair()
+				l.broken["root"] = true
+				want := map[string]int{"root": 4, "fan": 2, "gather": 2, "a": 1, "b": 2, "c": 1, "beside": 1}
+				if cancelled {
+					stop()
+					want["root"] = 2
+				}
+				for range 2 {
+					h = redrive(w, h, root)
+					if cancelled {
+						if err := h.Cancel(w.ctx, ""); err != nil {
+							w.Fatal(err)
+						}
+					}
+					ended(w, h)
+					w.settle()
+				}
+				l.repair()
+				if cancelled {
+					stop = w.start()
+				}
+				defer func() { stop() }()
+				if got := wait(w, redrive(w, h, root)); got != "((A B C) BESIDE)" {
+					w.Error(got)
+				}
+				l.ran(w, want)
+			})
+		})
+	}
+}
+
+// The steps, and the finalizer's children, that the redrive before did not get to are those of the one before that.
+func TestARedriveOfOneThatDidNotGetAsFarTakesOverWhatWasDoneBefore(t *testing.T) {
+	l := newLedger("b", "end")
+	leaf := l.leaf()
+	checks := core.NewParentTaskWithFinalize("checks", func(context.Context, string) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("b")}, l.run("checks")
+	}, func(context.Context, core.Results[string]) (string, error) { return "x", nil }, core.TaskOptions{})
+	next := core.NewTask("next", func(_ context.Context, in string) (string, error) { return in, l.run("next") }, core.TaskOptions{})
+	end := core.NewTask("end", func(_ context.Context, in string) (string, error) { return in, l.run("end") }, core.TaskOptions{})
+	seq := core.NewSequentialTask("seq", core.Then(core.Then(checks, next), end), core.TaskOptions{})
+
+	mails := core.NewParentTaskWithFinalize("mails", func(context.Context, core.Results[string]) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("mail"), leaf.Child("end")}, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	family := core.NewParentTaskWithFinalizeTask("family", func(context.Context, string) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("child")}, l.run("family")
+	}, mails, core.TaskOptions{})
+	inWorld(t, []core.Definition{seq, checks, next, end, family, mails, leaf}, func(w *world) {
+		h, f := enqueue(w, seq, ""), enqueue(w, family, "")
+		ended(w, h)
+		ended(w, f)
+		w.settle()
+		l.repair()
+		l.broken["checks"], l.broken["family"] = true, true
+		h, f = redrive(w, h, seq), redrive(w, f, family)
+		ended(w, h)
+		ended(w, f)
+		w.settle()
+		l.repair()
+		if got := wait(w, redrive(w, h, seq)); got != "x" {
+			w.Error(got)
+		}
+		if got := wait(w, redrive(w, f, family)); got != "(MAIL END)" {
+			w.Error(got)
+		}
+		// Both have an end, which failed once.
+		l.ran(w, map[string]int{"checks": 3, "b": 2, "next": 1, "end": 4, "family": 3, "child": 1, "mail": 1})
+	})
+}

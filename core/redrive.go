@@ -24,8 +24,9 @@ import (
 // Descendants of it that are unfinished, since whoever cancelled it died meanwhile, are cancelled first.
 //
 // Redriving is idempotent: a second call returns the same id, and an error that matches ErrAlreadyExists. When the
-// new execution fails as well, redrive that one. The error matches ErrNotAllowed for an execution that is not
-// finished or succeeded, and ErrInvalid for one that is a child or sleeps.
+// new execution fails as well, redrive that one: where it did not get as far, what was done before it is taken over. The
+// error matches ErrNotAllowed for an execution that is not finished or succeeded, and ErrInvalid for one that is a child or
+// sleeps.
 func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
 	if err := checkIDs(ctx, id); err != nil {
 		return "", fmt.Errorf("redrive execution %s: %w", shown(id), err)
