@@ -8,7 +8,7 @@ import (
 // guardedLogger returns a logger whose handler, which is the user's, cannot hurt its callers: a line that makes it panic,
 // end its goroutine or hang is lost.
 func guardedLogger(l *slog.Logger) *slog.Logger {
-	if _, already := l.Handler().(guardedHandler); already {
+	if _, already := l.Handler().(guardedHandler); already || l.Handler() == slog.DiscardHandler {
 		return l
 	}
 	return slog.New(guardedHandler{l.Handler()})

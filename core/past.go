@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 )
 
 // pastFamily is the family of an execution that is redriven.
@@ -165,24 +166,70 @@ func (x *Executor) pastFinalize(ctx context.Context, parent *Execution) (string,
 // identity is what tells one child from another in two runs of a family.
 type identity struct{ taskID, input string }
 
-// reuse changes those specs of a new family whose task and input equal those of an old child, wherever that stood: where
-// it succeeded its output is taken over, else what succeeded below it will be. Of equal ones the first new one gets the
-// first old one, and so on.
-func (p pastFamily) reuse(specs []Spec) {
-	places := map[identity][]int{}
+// reuse changes the specs of an execution's new family to what they take over from the one that it redrives. Those that had
+// nothing equal there may have it in the one that this one redrives, and so on.
+func (x *Executor) reuse(ctx context.Context, e *Execution, specs []Spec) error {
+	left := make([]int, len(specs)) // indexes of specs
+	for i := range left {
+		left[i] = i
+	}
+	passed := map[string]bool{}
+	for id := e.RedriveOf; id != "" && len(left) > 0; {
+		old, err := x.family(ctx, id)
+		if err != nil || old.parent == nil {
+			return err
+		}
+		left = old.reuse(specs, left, passed)
+		id = old.parent.RedriveOf
+	}
+	return nil
+}
+
+// reuse changes those of the specs at the given indexes whose task and input equal those of an old child, wherever that
+// stood: where it succeeded its output is taken over, else what succeeded below it will be. Of equal ones the first new one
+// gets the first old one, and so on; where there are fewer than before, those that succeeded. It returns the indexes that
+// are left. Old children whose ids are passed went into a later family than this one; it adds those that went into this one.
+func (p pastFamily) reuse(specs []Spec, indexes []int, passed map[string]bool) (left []int) {
+	places, wanted := map[identity][]int{}, map[identity]int{}
 	for i, child := range p.children {
-		if old, ok := p.parent.specAt(p.specs, i); ok && child != nil {
+		old, ok := p.parent.specAt(p.specs, i)
+		if ok && child != nil && !passed[child.ID] && (child.OutputOf == "" || !passed[child.OutputOf]) {
 			id := identity{old.TaskID, string(old.Input)}
 			places[id] = append(places[id], i)
 		}
 	}
-	for i := range specs {
-		id := identity{specs[i].TaskID, string(specs[i].Input)}
-		if same := places[id]; len(same) > 0 {
-			places[id] = same[1:]
-			specs[i] = p.takeOver(specs[i], same[0])
+	for _, i := range indexes {
+		wanted[identity{specs[i].TaskID, string(specs[i].Input)}]++
+	}
+	for id, same := range places {
+		if wanted[id] < len(same) {
+			slices.SortStableFunc(same, func(a, b int) int {
+				switch {
+				case p.succeeded[a] == p.succeeded[b]:
+					return 0
+				case p.succeeded[a]:
+					return -1
+				}
+				return 1
+			})
 		}
 	}
+	for _, i := range indexes {
+		id := identity{specs[i].TaskID, string(specs[i].Input)}
+		same := places[id]
+		if len(same) == 0 {
+			left = append(left, i)
+			continue
+		}
+		places[id] = same[1:]
+		specs[i] = p.takeOver(specs[i], same[0])
+	}
+	for _, child := range p.children {
+		if child != nil {
+			passed[child.ID], passed[child.OutputOf], passed[child.RedriveOf] = true, true, true
+		}
+	}
+	return left
 }
 
 // takeOver returns the spec of an execution that takes over what the old child at index i came to.

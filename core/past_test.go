@@ -376,3 +376,62 @@ func TestARedriveOfOneThatDidNotGetAsFarTakesOverWhatWasDoneBefore(t *testing.T)
 		l.ran(w, map[string]int{"checks": 3, "b": 2, "next": 1, "end": 4, "family": 3, "child": 1, "mail": 1})
 	})
 }
+
+// What one redrive left out, as its code was wrong, ran again in the next.
+func TestARedriveTakesOverWhatTheOneBeforeLeftOut(t *testing.T) {
+	l := newLedger("fail")
+	leaf := l.leaf()
+	words := "a b fail a c"
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
+		var children []core.Child
+		for word := range strings.FieldsSeq(words) {
+			children = append(children, leaf.Child(word))
+		}
+		return "", children, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
+		h := enqueue(w, parent, "")
+		ended(w, h)
+		w.settle()
+		for _, words = range []string{"fail b d", "fail"} {
+			h = redrive(w, h, parent)
+			ended(w, h)
+			w.settle()
+		}
+		l.repair()
+		words = "a a a b fail c d"
+		if got := wait(w, redrive(w, h, parent)); got != "(A A A B FAIL C D)" {
+			w.Error(got)
+		}
+		l.ran(w, map[string]int{"a": 3, "b": 1, "c": 1, "d": 1, "fail": 4})
+	})
+}
+
+// The first of two equal children failed, and only one is wanted now: it ran although the other one had succeeded.
+func TestARedriveWithFewerEqualChildrenTakesOverThoseThatSucceeded(t *testing.T) {
+	l := newLedger()
+	leaf := core.NewTask("leaf", func(ctx context.Context, name string) (string, error) {
+		if err := l.run(name); err != nil || core.InfoOf(ctx).Index == 0 {
+			return "", errors.New("the first fails")
+		}
+		return strings.ToUpper(name), nil
+	}, core.TaskOptions{})
+	words := "a a a"
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
+		var children []core.Child
+		for word := range strings.FieldsSeq(words) {
+			children = append(children, leaf.Child(word))
+		}
+		return "", children, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
+		h := enqueue(w, parent, "")
+		ended(w, h)
+		w.settle()
+		words = "a a"
+		if got := wait(w, redrive(w, h, parent)); got != "(A A)" {
+			w.Error(got)
+		}
+		l.ran(w, map[string]int{"a": 3})
+	})
+}
