@@ -169,6 +169,9 @@ func (c *Client) follower() (f follower, end func()) {
 // *ExecutionError; for an unfinished one done is false.
 func (c *Client) ResultJSON(ctx context.Context, e *Execution) (output json.RawMessage, done bool, err error) {
 	defer because(ctx, &err)
+	if e == nil {
+		return nil, false, invalidf("execution: it is nil")
+	}
 	v, done, err := c.result(ctx, e)
 	if err != nil || !done {
 		return nil, done, err
@@ -182,6 +185,9 @@ func (c *Client) ResultJSON(ctx context.Context, e *Execution) (output json.RawM
 // kept by an execution that does not exist any more.
 func (c *Client) InputJSON(ctx context.Context, e *Execution) (_ json.RawMessage, err error) {
 	defer because(ctx, &err)
+	if e == nil {
+		return nil, invalidf("execution: it is nil")
+	}
 	v, err := (&results{store: c.store, codec: c.opts.Codec}).input(ctx, e)
 	if err != nil {
 		return nil, fmt.Errorf("read the input of execution %s: %w", e.ID, err)
@@ -192,19 +198,21 @@ func (c *Client) InputJSON(ctx context.Context, e *Execution) (_ json.RawMessage
 // LoadFailure fills in the detail, the data and the chain of an execution's failure, where there is one.
 func (c *Client) LoadFailure(ctx context.Context, e *Execution) (err error) {
 	defer because(ctx, &err)
-	if e.Failure == nil {
+	if e == nil || e.Failure == nil {
 		return nil
 	}
 	return errors.Join(c.store.Load(ctx, &e.Failure.Detail), c.LoadCauses(ctx, e))
 }
 
 // LoadCauses fills in the data and the chains of executions' failures, where there are any: a store may keep large ones
-// beside the records.
+// beside the records. nil stands for an execution that does not exist, as in GetMany.
 func (c *Client) LoadCauses(ctx context.Context, executions ...*Execution) (err error) {
 	defer because(ctx, &err)
-	failures := make([]*Failure, len(executions))
-	for i, e := range executions {
-		failures[i] = e.Failure
+	var failures []*Failure
+	for _, e := range executions {
+		if e != nil {
+			failures = append(failures, e.Failure)
+		}
 	}
 	return loadCauses(ctx, c.store, failures...)
 }
@@ -281,7 +289,15 @@ func (h *Handle[Out]) Wait(ctx context.Context) (_ Out, err error) {
 			return zero, err
 		}
 		if done {
-			return decodeValue[Out](h.client.opts.Codec, v)
+			var out Out
+			err := guardedCall(func() (err error) {
+				out, err = decodeValue[Out](h.client.opts.Codec, v)
+				return err
+			})
+			if err != nil {
+				return zero, err // out is the code's that may go on
+			}
+			return out, nil
 		}
 		if err := sleepUntil(ctx, pause, finished); err != nil {
 			return zero, fmt.Errorf("wait for execution %s, which is %s: %w", h.id, e.Status, err)

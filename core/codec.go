@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 )
 
 // Codec turns inputs and outputs into bytes and back. All executors and clients of one store must use the
@@ -78,7 +79,7 @@ func isJSON(c *Codec) bool {
 
 // encodeValue encodes a value: the bytes are not nil, and nobody else's.
 func encodeValue(c Codec, v any) ([]byte, error) {
-	if p, ok := v.(persistable); ok {
+	if p, ok := v.(persistable); ok && reflect.TypeOf(v).Kind() != reflect.Pointer { // a nil one has no persisted form
 		v = p.persisted()
 	}
 	data, err := c.Encode(v)
@@ -119,7 +120,7 @@ func (j JSON) Decode(data []byte, v any) error {
 // restorable is the other side of persistable.
 type restorable interface {
 	record() any // a pointer to the persisted form
-	restore(record any)
+	restore(record any, encoded []byte) error
 }
 
 // value is an input or output as the engine hands it on: encoded bytes, or what a family came to, which is
@@ -152,6 +153,10 @@ type familyDecoder interface {
 	decodeFamily(c Codec, v *familyValue) error
 }
 
+// decodeCopy decodes bytes that others go on to read, into what may keep or change what it is given: by a codec that copies
+// nothing, or an UnmarshalJSON that works in place.
+func decodeCopy(c Codec, data []byte, into any) error { return c.Decode(bytes.Clone(data), into) }
+
 // decodeValue decodes v into a T. A family is decoded into Results only.
 func decodeValue[T any](c Codec, v value) (T, error) {
 	var t T
@@ -161,12 +166,13 @@ func decodeValue[T any](c Codec, v value) (T, error) {
 		if other {
 			into = p.record()
 		}
-		if err := c.Decode(v.data, into); err != nil {
+		err := decodeCopy(c, v.data, into)
+		if err == nil && other {
+			err = p.restore(into, v.data)
+		}
+		if err != nil {
 			var zero T
 			return zero, fmt.Errorf("decode %T: %w", zero, err)
-		}
-		if other {
-			p.restore(into)
 		}
 		return t, nil
 	}

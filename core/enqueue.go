@@ -37,6 +37,12 @@ func (t *Task[In, Out]) inserted(c *Client, e *Execution, err error) (*Handle[Ou
 // Prepare returns the first record of an execution of the task without putting it into the store, for a store that
 // puts it in together with something else. HandleOf returns the handle of its ID.
 func (t *Task[In, Out]) Prepare(c *Client, in In, opts EnqueueOptions) (*Execution, error) {
+	switch {
+	case t.definition() == nil:
+		return nil, fmt.Errorf("enqueue: %w", invalidf("task: it is nil"))
+	case c == nil:
+		return nil, fmt.Errorf("enqueue: %w", invalidf("client: it is nil"))
+	}
 	var input []byte
 	err := guardedCall(func() (err error) {
 		if input, err = encodeValue(c.opts.Codec, in); err != nil {

@@ -81,7 +81,7 @@ func (e *FailError) Decode(v any) error {
 	case e.data == nil:
 		return invalidf("failure %s: it has no data", e.Code)
 	}
-	if err := e.codec.Decode(e.data, v); err != nil {
+	if err := decodeCopy(e.codec, e.data, v); err != nil {
 		return fmt.Errorf("decode data of the failure %s into %T: %w", e.Code, v, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/gob"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -126,6 +127,104 @@ func TestACodecMayUseItsBufferAgain(t *testing.T) {
 			if got, err := first.Result(child); err != nil || !cmp.Equal(got, []int{i + 1}) {
 				w.Errorf("child %d returned %v, error %v", i, got, err)
 			}
+		}
+	})
+}
+
+// aliasCodec decodes a []byte without a copy.
+type aliasCodec struct{ core.JSON }
+
+func (c aliasCodec) Encode(v any) ([]byte, error) {
+	if b, ok := v.([]byte); ok {
+		return b, nil
+	}
+	return c.JSON.Encode(v)
+}
+
+func (c aliasCodec) Decode(data []byte, v any) error {
+	if b, ok := v.(*[]byte); ok {
+		*b = data
+		return nil
+	}
+	return c.JSON.Decode(data, v)
+}
+
+// inPlace is text that is read in place, and leaves nothing of the bytes that it was read from.
+type inPlace string
+
+func (s *inPlace) UnmarshalJSON(data []byte) error {
+	*s = inPlace(data[1 : len(data)-1])
+	spoil(data[1 : len(data)-1])
+	return nil
+}
+
+func spoil(b []byte) {
+	for i := range b {
+		b[i] = 'X'
+	}
+}
+
+func TestCodeThatChangesTheBytesItIsGivenChangesThemForNobodyElse(t *testing.T) {
+	t.Run("a codec without copies", func(t *testing.T) {
+		changesWhatItIsGiven(t, aliasCodec{}, func(s string) []byte { return []byte(s) }, func(b []byte) string {
+			defer spoil(b)
+			return string(b)
+		})
+	})
+	t.Run("UnmarshalJSON", func(t *testing.T) {
+		changesWhatItIsGiven(t, nil, func(s string) inPlace { return inPlace(s) }, func(s inPlace) string { return string(s) })
+	})
+}
+
+// changesWhatItIsGiven runs tasks of every kind on values that read returns the text of, and spoils.
+func changesWhatItIsGiven[T any](t *testing.T, codec core.Codec, of func(string) T, read func(T) string) {
+	t.Helper()
+	opts := core.TaskOptions{Retry: core.RetryPolicy{MaxAttempts: 3}}
+	flaky := core.NewTask("flaky", func(ctx context.Context, in T) (T, error) {
+		text := read(in)
+		if core.InfoOf(ctx).Attempt < 3 {
+			return in, errors.New("again")
+		}
+		return of(text), nil
+	}, opts).Validate(func(in T) error { _ = read(in); return nil })
+	parent := core.NewParentTaskWithFinalize("parent", func(_ context.Context, in T) (T, []core.Child, error) {
+		text := read(in)
+		return of(text), []core.Child{flaky.Child(of("child"))}, nil
+	}, func(_ context.Context, r core.Results[T]) (T, error) {
+		for range 2 { // the second reads the same again
+			out, err := flaky.Result(r.Children[0])
+			if text := read(out); err != nil || text != "child" {
+				return out, fmt.Errorf("the child returned %q: %w", text, err)
+			}
+		}
+		return of(read(r.Output)), nil
+	}, opts)
+	chain := core.NewSequentialTask("chain", core.Then(parent, flaky), opts)
+	iteration := core.NewTask("iteration", func(ctx context.Context, in T) (core.Iteration[T, T], error) {
+		if text := read(in); core.InfoOf(ctx).Index < 2 {
+			return core.AgainWith[T, T](of(text)), nil
+		}
+		return core.Done[T](of("done")), nil
+	}, opts)
+	loop := core.NewLoopingTask("loop", iteration, core.LoopOptions{MaxIterations: 5}, opts)
+	inIdleWorld(t, []core.Definition{flaky, parent, chain, iteration, loop}, func(w *world) {
+		w.config.Codec = codec
+		client, err := core.NewClient(w.store, core.ClientOptions{Codec: codec})
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.client = client
+		defer w.start()()
+		for _, task := range []*core.Task[T, T]{flaky, parent, chain} {
+			h := enqueue(w, task, of("text"))
+			for range 2 {
+				if got := read(wait(w, h)); got != "text" {
+					w.Errorf("%s returned %q", task.ID(), got)
+				}
+			}
+		}
+		if got := wait(w, enqueue(w, loop, of("text"))); read(got.Output) != "done" {
+			w.Errorf("the loop returned %+v", got)
 		}
 	})
 }

@@ -57,21 +57,38 @@ func (i *Iteration[In, Out]) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, r); err != nil {
 		return err
 	}
-	i.restore(r)
-	return nil
+	return i.restore(r, data)
 }
 
 func (*Iteration[In, Out]) record() any { return new(iterationRecord[In, Out]) }
 
-func (i *Iteration[In, Out]) restore(record any) {
+func (i *Iteration[In, Out]) restore(record any, data []byte) (err error) {
 	r := record.(*iterationRecord[In, Out]) //nolint:forcetypeassert // record made it
 	*i = Iteration[In, Out]{Done: r.Done, Next: r.Next, Sleep: r.Sleep}
-	if r.Output != nil {
-		i.Output = *r.Output
+	if r.Done {
+		if i.Output, err = orNull(r.Output, data, "output"); err != nil {
+			return err
+		}
 	}
 	if r.HasNext && r.Next == nil {
-		i.Next = new(In)
+		next, err := orNull(r.Next, data, "next")
+		i.Next = &next
+		return err
 	}
+	return nil
+}
+
+// orNull returns what a pointer of a record points to. A nil one stands for the zero value, but in JSON for null as well,
+// which encoding/json keeps from the value's own UnmarshalJSON: a value that is null in JSON need not be the zero one.
+func orNull[T any](p *T, record []byte, field string) (value T, err error) {
+	if p != nil {
+		return *p, nil
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(record, &fields) == nil && fields[field] != nil {
+		err = json.Unmarshal(fields[field], &value)
+	}
+	return value, err
 }
 
 // LoopResult is what a looping task came to.
@@ -108,18 +125,18 @@ func (l *LoopResult[Out]) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, r); err != nil {
 		return err
 	}
-	l.restore(r)
-	return nil
+	return l.restore(r, data)
 }
 
 func (*LoopResult[Out]) record() any { return new(loopRecord[Out]) }
 
-func (l *LoopResult[Out]) restore(record any) {
+func (l *LoopResult[Out]) restore(record any, data []byte) (err error) {
 	r := record.(*loopRecord[Out]) //nolint:forcetypeassert // record made it
 	*l = LoopResult[Out]{Succeeded: r.Succeeded, Iterations: r.Iterations}
-	if r.Output != nil {
-		l.Output = *r.Output
+	if r.Succeeded {
+		l.Output, err = orNull(r.Output, data, "output")
 	}
+	return err
 }
 
 // rawRecord is the persisted form of an Iteration, and rawLoopResult that of a LoopResult which succeeded, with the values as

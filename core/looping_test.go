@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -166,6 +167,65 @@ func TestALoopKeepsItsIterationTasksDelay(t *testing.T) {
 		}
 		if diff := cmp.Diff([]time.Duration{time.Minute, time.Hour + time.Minute, time.Minute}, got); diff != "" {
 			w.Errorf("waits (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// setting is null in JSON when it is set to nothing, which is not its zero value.
+type setting struct {
+	Set   bool
+	Value *int
+}
+
+func (s setting) MarshalJSON() ([]byte, error) {
+	if !s.Set {
+		return []byte(`"unset"`), nil
+	}
+	return json.Marshal(s.Value)
+}
+
+func (s *setting) UnmarshalJSON(data []byte) error {
+	if *s = (setting{}); string(data) == `"unset"` {
+		return nil
+	}
+	s.Set = true
+	return json.Unmarshal(data, &s.Value)
+}
+
+func TestALoopKeepsWhatIsNullInJSON(t *testing.T) {
+	nothing := setting{Set: true}
+	iteration := core.NewTask("iteration", func(ctx context.Context, in setting) (core.Iteration[setting, setting], error) {
+		switch i := core.InfoOf(ctx).Index; {
+		case i == 0:
+			return core.AgainWith[setting, setting](nothing), nil
+		case in != nothing:
+			return core.Iteration[setting, setting]{}, fmt.Errorf("iteration %d is given %+v", i, in)
+		case i == 2:
+			return core.Done[setting](nothing), nil
+		}
+		return core.AgainWith[setting, setting](in), nil
+	}, core.TaskOptions{})
+	loop := core.NewLoopingTask("loop", iteration, core.LoopOptions{MaxIterations: 5}, core.TaskOptions{})
+	inWorld(t, []core.Definition{iteration, loop}, func(w *world) {
+		if got := wait(w, enqueue(w, loop, setting{})); got.Output != nothing || got.Iterations != 3 {
+			w.Errorf("%+v", got)
+		}
+	})
+	// A record of before has no output that said it is zero.
+	var old core.LoopResult[setting]
+	if err := json.Unmarshal([]byte(`{"succeeded":true,"iterations":1}`), &old); err != nil || old.Output != (setting{}) {
+		t.Errorf("%+v, error %v", old, err)
+	}
+}
+
+func TestAPointerToALoopResultMayBeNil(t *testing.T) {
+	all := []*core.LoopResult[int]{nil, {Succeeded: true, Output: 7, Iterations: 2}}
+	task := core.NewTask("task", func(_ context.Context, i int) (*core.LoopResult[int], error) { return all[i], nil }, core.TaskOptions{})
+	inWorld(t, []core.Definition{task}, func(w *world) {
+		for i, want := range all {
+			if diff := cmp.Diff(want, wait(w, enqueue(w, task, i))); diff != "" {
+				w.Error(diff)
+			}
 		}
 	})
 }

@@ -92,8 +92,8 @@ type PassDone struct {
 	Err      error // nil, or why the pass is repeated
 }
 
-// Observers returns an observer that tells each of the given ones, in order. The context that AttemptStarted returns goes
-// through all of them.
+// Observers returns an observer that tells each of the given ones, in order, also behind one that panics. The context that
+// AttemptStarted returns goes through all of them.
 func Observers(all ...Observer) Observer {
 	var joined Observer
 	for _, next := range all {
@@ -115,8 +115,14 @@ func (o Observer) and(next Observer) Observer {
 	case second == nil:
 		joined.AttemptStarted = first
 	default:
-		joined.AttemptStarted = func(ctx context.Context, a AttemptStarted) context.Context {
-			return second(first(ctx, a), a)
+		joined.AttemptStarted = func(ctx context.Context, a AttemptStarted) (made context.Context) {
+			defer func() {
+				if made == nil {
+					made = ctx
+				}
+				made = second(made, a)
+			}()
+			return first(ctx, a)
 		}
 	}
 	return joined
@@ -130,8 +136,8 @@ func both[T any](first, second func(context.Context, T)) func(context.Context, T
 		return first
 	}
 	return func(ctx context.Context, what T) {
+		defer second(ctx, what)
 		first(ctx, what)
-		second(ctx, what)
 	}
 }
 

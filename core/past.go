@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 )
 
 // pastFamily is the family of an execution that is redriven.
@@ -19,14 +20,34 @@ type pastFamily struct {
 // which there are more is redriven: the same is asked of its own children then.
 const maxPast = 25_000
 
-// family reads the family of an execution that is redriven; it is empty when that had none, or is gone.
-func (x *Executor) family(ctx context.Context, id string) (pastFamily, error) {
-	old, err := getOne(ctx, x.cfg.Store, id)
-	if errors.Is(err, ErrNotFound) {
-		return pastFamily{}, nil
+// redriven returns the execution with the id, or, unless it has what is looked for, the one that it redrives, and so on:
+// a redrive may have ended before it got as far as the one before. It is nil when none has it, as far as they exist.
+func (x *Executor) redriven(ctx context.Context, id string, has func(*Execution) (bool, error)) (*Execution, error) {
+	for range maxRedrives {
+		if id == "" {
+			break
+		}
+		e, err := getOne(ctx, x.cfg.Store, id)
+		if errors.Is(err, ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if is, err := has(e); is || err != nil {
+			return e, err
+		}
+		id = e.RedriveOf
 	}
-	if err != nil || old.Family == nil || old.Family.Manifest.IsZero() {
-		return pastFamily{parent: old}, err
+	return nil, nil //nolint:nilnil // that there is none is no failure
+}
+
+// family reads the family of an execution that is redriven, or of the last of those that it redrives which had children;
+// it is empty when there is none.
+func (x *Executor) family(ctx context.Context, id string) (pastFamily, error) {
+	old, err := x.redriven(ctx, id, func(e *Execution) (bool, error) { return e.Family != nil && !e.Family.Manifest.IsZero(), nil })
+	if err != nil || old == nil {
+		return pastFamily{}, err
 	}
 	past := pastFamily{parent: old}
 	if past.specs, err = readManifest(ctx, x.cfg.Store, old); err != nil {
@@ -126,14 +147,17 @@ func succeededAll(ctx context.Context, r Reader, executions []*Execution, limit 
 
 // pastFinalize returns the id of the finalize execution that a parent's redrives; empty for none.
 func (x *Executor) pastFinalize(ctx context.Context, parent *Execution) (string, error) {
-	if parent.RedriveOf == "" {
-		return "", nil
-	}
-	old, err := getOne(ctx, x.cfg.Store, parent.RedriveOf)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return "", nil
-	case err != nil || old.Family == nil || old.Family.FinalizeTaskID != parent.Family.FinalizeTaskID:
+	old, err := x.redriven(ctx, parent.RedriveOf, func(e *Execution) (bool, error) {
+		if e.Family == nil || e.Family.FinalizeTaskID != parent.Family.FinalizeTaskID {
+			return false, nil
+		}
+		finalize, err := getOne(ctx, x.cfg.Store, e.ChildID(FinalizeIndex))
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		return err == nil && (finalize.Family != nil || finalize.RedriveOf != ""), err
+	})
+	if err != nil || old == nil {
 		return "", err
 	}
 	return old.ChildID(FinalizeIndex), nil
@@ -142,24 +166,70 @@ func (x *Executor) pastFinalize(ctx context.Context, parent *Execution) (string,
 // identity is what tells one child from another in two runs of a family.
 type identity struct{ taskID, input string }
 
-// reuse changes those specs of a new family whose task and input equal those of an old child, wherever that stood: where
-// it succeeded its output is taken over, else what succeeded below it will be. Of equal ones the first new one gets the
-// first old one, and so on.
-func (p pastFamily) reuse(specs []Spec) {
-	places := map[identity][]int{}
+// reuse changes the specs of an execution's new family to what they take over from the one that it redrives. Those that had
+// nothing equal there may have it in the one that this one redrives, and so on.
+func (x *Executor) reuse(ctx context.Context, e *Execution, specs []Spec) error {
+	left := make([]int, len(specs)) // indexes of specs
+	for i := range left {
+		left[i] = i
+	}
+	passed := map[string]bool{}
+	for id := e.RedriveOf; id != "" && len(left) > 0; {
+		old, err := x.family(ctx, id)
+		if err != nil || old.parent == nil {
+			return err
+		}
+		left = old.reuse(specs, left, passed)
+		id = old.parent.RedriveOf
+	}
+	return nil
+}
+
+// reuse changes those of the specs at the given indexes whose task and input equal those of an old child, wherever that
+// stood: where it succeeded its output is taken over, else what succeeded below it will be. Of equal ones the first new one
+// gets the first old one, and so on; where there are fewer than before, those that succeeded. It returns the indexes that
+// are left. Old children whose ids are passed went into a later family than this one; it adds those that went into this one.
+func (p pastFamily) reuse(specs []Spec, indexes []int, passed map[string]bool) (left []int) {
+	places, wanted := map[identity][]int{}, map[identity]int{}
 	for i, child := range p.children {
-		if old, ok := p.parent.specAt(p.specs, i); ok && child != nil {
+		old, ok := p.parent.specAt(p.specs, i)
+		if ok && child != nil && !passed[child.ID] && (child.OutputOf == "" || !passed[child.OutputOf]) {
 			id := identity{old.TaskID, string(old.Input)}
 			places[id] = append(places[id], i)
 		}
 	}
-	for i := range specs {
-		id := identity{specs[i].TaskID, string(specs[i].Input)}
-		if same := places[id]; len(same) > 0 {
-			places[id] = same[1:]
-			specs[i] = p.takeOver(specs[i], same[0])
+	for _, i := range indexes {
+		wanted[identity{specs[i].TaskID, string(specs[i].Input)}]++
+	}
+	for id, same := range places {
+		if wanted[id] < len(same) {
+			slices.SortStableFunc(same, func(a, b int) int {
+				switch {
+				case p.succeeded[a] == p.succeeded[b]:
+					return 0
+				case p.succeeded[a]:
+					return -1
+				}
+				return 1
+			})
 		}
 	}
+	for _, i := range indexes {
+		id := identity{specs[i].TaskID, string(specs[i].Input)}
+		same := places[id]
+		if len(same) == 0 {
+			left = append(left, i)
+			continue
+		}
+		places[id] = same[1:]
+		specs[i] = p.takeOver(specs[i], same[0])
+	}
+	for _, child := range p.children {
+		if child != nil {
+			passed[child.ID], passed[child.OutputOf], passed[child.RedriveOf] = true, true, true
+		}
+	}
+	return left
 }
 
 // takeOver returns the spec of an execution that takes over what the old child at index i came to.
@@ -249,16 +319,12 @@ func (x *Executor) reuseStep(ctx context.Context, parent, before *Execution, spe
 	if parent.RedriveOf == "" || spec.SleepKey != "" {
 		return spec, nil
 	}
-	old, err := getOne(ctx, x.cfg.Store, parent.RedriveOf)
-	if errors.Is(err, ErrNotFound) {
-		return spec, nil
-	}
-	if err != nil {
+	old, err := x.redriven(ctx, parent.RedriveOf, func(e *Execution) (bool, error) {
+		f := e.Family
+		return f != nil && f.Sequential && f.Loop == parent.Family.Loop && f.Step >= step, nil
+	})
+	if err != nil || old == nil {
 		return spec, err
-	}
-	f := old.Family
-	if f == nil || !f.Sequential || f.Loop != parent.Family.Loop || f.Step < step {
-		return spec, nil
 	}
 	found, err := ReadChildren(ctx, x.cfg.Store, old, []int{step})
 	if err != nil || found[0] == nil || found[0].TaskID != spec.TaskID || !found[0].Status.Finished() {

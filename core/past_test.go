@@ -289,3 +289,149 @@ func TestARedrivenFinalizeTakesOverWhatSucceededInIt(t *testing.T) {
 		l.ran(w, map[string]int{"child": 2, "gather": 2, "mail": 1, "end": 2, "a": 1, "b": 2})
 	})
 }
+
+// A redrive that ended before it had children made the next one run all of them again.
+func TestARedriveOfOneThatCameToNothingTakesOverWhatWasDoneBefore(t *testing.T) {
+	for name, cancelled := range map[string]bool{"its code failed": false, "it was cancelled": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger("b")
+			leaf := l.leaf()
+			fan, gather := l.fan("fan", leaf), l.gather(leaf)
+			seq := core.NewSequentialTask("seq", core.Then(fan, gather), core.TaskOptions{})
+			root := core.NewParentTaskWithFinalize("root", func(_ context.Context, text string) (string, []core.Child, error) {
+				return "", []core.Child{seq.Child(text), leaf.Child("beside")}, l.run("root")
+			}, strictJoin(leaf, seq), core.TaskOptions{})
+			inIdleWorld(t, []core.Definition{root, seq, fan, gather, leaf}, func(w *world) {
+				stop := w.start()
+				h := enqueue(w, root, "a b c")
+				ended(w, h)
+				w.settle()
+				l.repair()
+				l.broken["root"] = true
+				want := map[string]int{"root": 4, "fan": 2, "gather": 2, "a": 1, "b": 2, "c": 1, "beside": 1}
+				if cancelled {
+					stop()
+					want["root"] = 2
+				}
+				for range 2 {
+					h = redrive(w, h, root)
+					if cancelled {
+						if err := h.Cancel(w.ctx, ""); err != nil {
+							w.Fatal(err)
+						}
+					}
+					ended(w, h)
+					w.settle()
+				}
+				l.repair()
+				if cancelled {
+					stop = w.start()
+				}
+				defer func() { stop() }()
+				if got := wait(w, redrive(w, h, root)); got != "((A B C) BESIDE)" {
+					w.Error(got)
+				}
+				l.ran(w, want)
+			})
+		})
+	}
+}
+
+// The steps, and the finalizer's children, that the redrive before did not get to are those of the one before that.
+func TestARedriveOfOneThatDidNotGetAsFarTakesOverWhatWasDoneBefore(t *testing.T) {
+	l := newLedger("b", "end")
+	leaf := l.leaf()
+	checks := core.NewParentTaskWithFinalize("checks", func(context.Context, string) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("b")}, l.run("checks")
+	}, func(context.Context, core.Results[string]) (string, error) { return "x", nil }, core.TaskOptions{})
+	next := core.NewTask("next", func(_ context.Context, in string) (string, error) { return in, l.run("next") }, core.TaskOptions{})
+	end := core.NewTask("end", func(_ context.Context, in string) (string, error) { return in, l.run("end") }, core.TaskOptions{})
+	seq := core.NewSequentialTask("seq", core.Then(core.Then(checks, next), end), core.TaskOptions{})
+
+	mails := core.NewParentTaskWithFinalize("mails", func(context.Context, core.Results[string]) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("mail"), leaf.Child("end")}, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	family := core.NewParentTaskWithFinalizeTask("family", func(context.Context, string) (string, []core.Child, error) {
+		return "", []core.Child{leaf.Child("child")}, l.run("family")
+	}, mails, core.TaskOptions{})
+	inWorld(t, []core.Definition{seq, checks, next, end, family, mails, leaf}, func(w *world) {
+		h, f := enqueue(w, seq, ""), enqueue(w, family, "")
+		ended(w, h)
+		ended(w, f)
+		w.settle()
+		l.repair()
+		l.broken["checks"], l.broken["family"] = true, true
+		h, f = redrive(w, h, seq), redrive(w, f, family)
+		ended(w, h)
+		ended(w, f)
+		w.settle()
+		l.repair()
+		if got := wait(w, redrive(w, h, seq)); got != "x" {
+			w.Error(got)
+		}
+		if got := wait(w, redrive(w, f, family)); got != "(MAIL END)" {
+			w.Error(got)
+		}
+		// Both have an end, which failed once.
+		l.ran(w, map[string]int{"checks": 3, "b": 2, "next": 1, "end": 4, "family": 3, "child": 1, "mail": 1})
+	})
+}
+
+// What one redrive left out, as its code was wrong, ran again in the next.
+func TestARedriveTakesOverWhatTheOneBeforeLeftOut(t *testing.T) {
+	l := newLedger("fail")
+	leaf := l.leaf()
+	words := "a b fail a c"
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
+		var children []core.Child
+		for word := range strings.FieldsSeq(words) {
+			children = append(children, leaf.Child(word))
+		}
+		return "", children, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
+		h := enqueue(w, parent, "")
+		ended(w, h)
+		w.settle()
+		for _, words = range []string{"fail b d", "fail"} {
+			h = redrive(w, h, parent)
+			ended(w, h)
+			w.settle()
+		}
+		l.repair()
+		words = "a a a b fail c d"
+		if got := wait(w, redrive(w, h, parent)); got != "(A A A B FAIL C D)" {
+			w.Error(got)
+		}
+		l.ran(w, map[string]int{"a": 3, "b": 1, "c": 1, "d": 1, "fail": 4})
+	})
+}
+
+// The first of two equal children failed, and only one is wanted now: it ran although the other one had succeeded.
+func TestARedriveWithFewerEqualChildrenTakesOverThoseThatSucceeded(t *testing.T) {
+	l := newLedger()
+	leaf := core.NewTask("leaf", func(ctx context.Context, name string) (string, error) {
+		if err := l.run(name); err != nil || core.InfoOf(ctx).Index == 0 {
+			return "", errors.New("the first fails")
+		}
+		return strings.ToUpper(name), nil
+	}, core.TaskOptions{})
+	words := "a a a"
+	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
+		var children []core.Child
+		for word := range strings.FieldsSeq(words) {
+			children = append(children, leaf.Child(word))
+		}
+		return "", children, nil
+	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
+		h := enqueue(w, parent, "")
+		ended(w, h)
+		w.settle()
+		words = "a a"
+		if got := wait(w, redrive(w, h, parent)); got != "(A A)" {
+			w.Error(got)
+		}
+		l.ran(w, map[string]int{"a": 3})
+	})
+}

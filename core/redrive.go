@@ -14,18 +14,19 @@ import (
 //
 // What is taken over has succeeded, down to its leaves: it completed, and so did all below it. A child whose task and
 // input equal those of such a child of the old family, wherever it stood there, is born completed with that output. Of
-// several equal ones the first takes over the first, and so on. A sequence or loop goes on at its first step that did
-// not succeed; a later one is taken over where it is given the same input again. Whatever else there was runs again,
-// down the whole tree: that includes a parent that completed although children of it failed, with or without a
-// finalizer. A signal that the old tree received under a key is taken over by whatever waits under that key in the new
-// one; where none came the new one waits.
+// several equal ones the first takes over the first, and so on; where there are fewer than before, those that succeeded. A
+// sequence or loop goes on at its first step that did not succeed; a later one is taken over where it is given the same
+// input again. Whatever else there was runs again, down the whole tree: that includes a parent that completed although
+// children of it failed, with or without a finalizer. A signal that the old tree received under a key is taken over by
+// whatever waits under that key in the new one; where none came the new one waits.
 //
 // So a failed, timed out or cancelled root can be redriven, and a completed one that did not succeed down to its leaves.
 // Descendants of it that are unfinished, since whoever cancelled it died meanwhile, are cancelled first.
 //
 // Redriving is idempotent: a second call returns the same id, and an error that matches ErrAlreadyExists. When the
-// new execution fails as well, redrive that one. The error matches ErrNotAllowed for an execution that is not
-// finished or succeeded, and ErrInvalid for one that is a child or sleeps.
+// new execution fails as well, redrive that one: where it did not get as far, or left something out, what was done before it
+// is taken over. The error matches ErrNotAllowed for an execution that is not finished or succeeded, and ErrInvalid for one
+// that is a child or sleeps.
 func (c *Client) Redrive(ctx context.Context, id string) (string, error) {
 	if err := checkIDs(ctx, id); err != nil {
 		return "", fmt.Errorf("redrive execution %s: %w", shown(id), err)

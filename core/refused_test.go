@@ -461,3 +461,53 @@ func TestARedriveIsValidated(t *testing.T) {
 		}
 	})
 }
+
+// A Chain that Then did not make has no steps: an engine that began it panicked, outside of all user code.
+func TestWhatIsNilIsRefusedWithAnErrorThatSaysSo(t *testing.T) {
+	opts := core.TaskOptions{}
+	var (
+		noTask  *core.Task[int, int]
+		noSleep *core.Task[string, string]
+	)
+	for name, tasks := range map[string][]core.Definition{
+		"its step 0 is nil":              {core.NewSequentialTask("s", &core.Chain[int, int]{}, opts)},
+		"its Validate function is nil":   {core.NewTask("v", func(context.Context, int) (int, error) { return 0, nil }, opts).Validate(nil)},
+		"number 2 of the registered":     {half, &core.Task[int, int]{}},
+		"its iteration task is nil":      {core.NewLoopingTask[int, int]("l", nil, core.LoopOptions{MaxIterations: 1}, opts)},
+		"its step 0 is nil (then)":       {half, core.NewSequentialTask("s", core.Then(&core.Chain[int, int]{}, half), opts)},
+		"its finalize is nil":            {core.NewParentTaskWithFinalize[int, int, int]("p", halvesOfNothing, nil, opts)},
+		"its step 0 is nil (typed, nil)": {core.NewSequentialTask("s", core.Steps[int, int](noTask), opts)},
+	} {
+		want, _, _ := strings.Cut(name, " (")
+		if _, err := core.NewRegistry(tasks...); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	inWorld(t, []core.Definition{half, approval}, func(w *world) {
+		for name, call := range map[string]func() error{
+			"task: it is nil":               func() error { _, err := noTask.Enqueue(w.ctx, w.client, 1); return err },
+			"task: it is nil (many)":        func() error { return noTask.EnqueueMany(w.ctx, w.client, make([]core.BulkItem[int], 1), nil)[0].Err },
+			"task: it is nil (zero)":        func() error { _, err := new(core.Task[int, int]).Enqueue(w.ctx, w.client, 1); return err },
+			"client: it is nil":             func() error { _, err := half.Enqueue(w.ctx, nil, 1); return err },
+			"task: it is nil (wake-up)":     func() error { _, err := core.Wakeup(w.ctx, w.client, noSleep, "k", ""); return err },
+			"client: it is nil (wake-up)":   func() error { _, err := core.Wakeup(w.ctx, nil, approval, "k", ""); return err },
+			"client: it is nil (error)":     func() error { _, err := core.WakeupWithError(w.ctx, nil, approval, "k", errMoody); return err },
+			"execution: it is nil":          func() error { _, _, err := w.client.ResultJSON(w.ctx, nil); return err },
+			"execution: it is nil (inputs)": func() error { _, err := w.client.InputJSON(w.ctx, nil); return err },
+		} {
+			want, _, _ := strings.Cut(name, " (")
+			if err := call(); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), want) {
+				w.Errorf("%s: error %v", name, err)
+			}
+		}
+		found, err := w.client.GetMany(w.ctx, []string{"nobody"})
+		if err != nil || w.client.LoadCauses(w.ctx, found...) != nil || w.client.LoadFailure(w.ctx, found[0]) != nil {
+			w.Errorf("what GetMany did not find: %v, error %v", found, err)
+		}
+		if w.store.Len() != 0 {
+			w.Errorf("%d records were written", w.store.Len())
+		}
+	})
+}
+
+func halvesOfNothing(context.Context, int) (int, []core.Child, error) { return 0, nil, nil }

@@ -43,6 +43,8 @@ func NewRegistry(tasks ...Definition) (*Registry, error) {
 			errs = append(errs, invalidf("task %q: its function is nil", def.id))
 		case def.hasFinalize && def.finalize == nil && def.finalizeTask == nil:
 			errs = append(errs, invalidf("task %q: its finalize is nil", def.id))
+		case def.hasValidate && def.validate == nil:
+			errs = append(errs, invalidf("task %q: its Validate function is nil", def.id))
 		}
 		if err := def.opts.validate(def); err != nil {
 			errs = append(errs, err)

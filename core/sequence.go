@@ -47,7 +47,10 @@ func stepsOf[A, B any](s Steps[A, B]) []*definition {
 		in  A
 		out B
 	)
-	return slices.Clone(s.steps(in, out))
+	if defs := s.steps(in, out); len(defs) > 0 {
+		return slices.Clone(defs)
+	}
+	return []*definition{nil} // of a Chain that Then did not make
 }
 
 // bookkeeping is the Timeout of a task that has no code of its own to run.

@@ -80,7 +80,7 @@ func replaced(text string, encoded []byte) bool {
 // task does not sleep, that the key is not 1 to 255 bytes of UTF-8 text, or that another task has the key. One that matches
 // ErrUnknownOutcome means that calling again tells.
 func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, out Out) (*Handle[Out], error) {
-	if err := checkWakes(t); err != nil {
+	if err := checkWakes(c, t); err != nil {
 		return nil, fmt.Errorf("wake up: %w", err)
 	}
 	var data []byte
@@ -98,7 +98,7 @@ func Wakeup[Out any](ctx context.Context, c *Client, t *Task[string, Out], key s
 // is not UTF-8, matches ErrInvalid. The code and the data of
 // one that Fail made are kept.
 func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Out], key string, failure error) (*Handle[Out], error) {
-	if err := checkWakes(t); err != nil {
+	if err := checkWakes(c, t); err != nil {
 		return nil, fmt.Errorf("wake up: %w", err)
 	}
 	if failure == nil {
@@ -115,10 +115,12 @@ func WakeupWithError[Out any](ctx context.Context, c *Client, t *Task[string, Ou
 }
 
 // checkWakes returns an error for what is no sleeping task, so that no wake-up is kept that nothing will ever wait for.
-func checkWakes[Out any](t *Task[string, Out]) error {
+func checkWakes[Out any](c *Client, t *Task[string, Out]) error {
 	switch {
-	case t == nil || t.def == nil:
+	case t.definition() == nil:
 		return invalidf("task: it is nil")
+	case c == nil:
+		return invalidf("client: it is nil")
 	case t.def.sleepKey == nil:
 		return invalidf("task %q: it is no sleeping task, so nothing can wake it", t.def.id)
 	}

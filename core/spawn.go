@@ -13,12 +13,8 @@ import (
 func (x *Executor) commit(ctx context.Context, e *Execution, out outcome) error {
 	now := time.Now()
 	specs := out.specs
-	if e.RedriveOf != "" {
-		old, err := x.family(ctx, e.RedriveOf)
-		if err != nil {
-			return errors.Join(err, x.giveBack(ctx, e, time.Second))
-		}
-		old.reuse(specs)
+	if err := x.reuse(ctx, e, specs); err != nil {
+		return errors.Join(err, x.giveBack(ctx, e, time.Second))
 	}
 	if err := x.placeSleepers(ctx, e, specs); err != nil {
 		return errors.Join(err, x.giveBack(ctx, e, time.Second))

@@ -74,6 +74,8 @@ type definition struct {
 	inputless bool
 	// validate is the user's check of a decoded input; nil when there is none.
 	validate func(c Codec, in value) error
+	// hasValidate tells that the user asked for a check, so that a missing one is found.
+	hasValidate bool
 }
 
 // check returns what is wrong with an encoded input: that it does not decode, or what Validate says. It calls code of the
@@ -106,6 +108,9 @@ func (d *definition) noInput(c Codec) (input []byte, err error) {
 // ErrInvalid and nothing is written, and before each run, which then ends failed and is not retried. It is for the
 // task's declaration, changes the task and returns it.
 func (t *Task[In, Out]) Validate(check func(In) error) *Task[In, Out] {
+	if t.def.hasValidate, t.def.validate = true, nil; check == nil {
+		return t // NewRegistry says so
+	}
 	t.def.validate = func(c Codec, v value) error {
 		in, err := decodeValue[In](c, v)
 		if err != nil {
@@ -321,8 +326,9 @@ type Results[R any] struct {
 }
 
 func (f *Results[R]) decodeFamily(c Codec, v *familyValue) error {
-	if err := c.Decode(v.output, &f.Output); err != nil {
-		return fmt.Errorf("decode run output %T: %w", f.Output, err)
+	var err error
+	if f.Output, err = decodeValue[R](c, value{data: v.output}); err != nil {
+		return fmt.Errorf("run output: %w", err)
 	}
 	f.Children = v.children
 	return nil

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"time"
 )
@@ -80,14 +81,104 @@ func guardedCall(f func() error) error {
 	return err
 }
 
-// callError has the text that was taken down, and unwraps to the user's own error.
+// callError has the text that was taken down. errors.Is and errors.As find in it what the user's own error has, whose
+// methods are called as all user code is: whoever asks need not know that they may panic or never end.
 type callError struct{ *userError }
 
-func (e *callError) Unwrap() error { return e.err }
+func (e *callError) Is(target error) bool {
+	return guardedOr(false, func() (is bool) {
+		walkErrors(e.err, func(err error) {
+			asked, ok := err.(interface{ Is(error) bool })
+			is = is || reflect.TypeOf(target).Comparable() && err == target || ok && asked.Is(target) //nolint:errorlint // walkErrors unwraps
+		})
+		return is
+	})
+}
+
+func (e *callError) As(target any) bool {
+	return guardedOr(false, func() (as bool) {
+		to := reflect.ValueOf(target).Elem()
+		walkErrors(e.err, func(err error) {
+			if as {
+				return
+			}
+			if as = reflect.TypeOf(err).AssignableTo(to.Type()); as {
+				to.Set(reflect.ValueOf(err))
+			} else if asked, ok := err.(interface{ As(any) bool }); ok { //nolint:errorlint // walkErrors unwraps
+				as = asked.As(target)
+			}
+		})
+		return as
+	})
+}
+
+// guardedOr returns what f does, or, where that comes to nothing, other.
+func guardedOr[T any](other T, f func() T) T {
+	made := make(chan T, 1)
+	_ = guarded(func() error { made <- f(); return nil })
+	select {
+	case other = <-made:
+	default:
+	}
+	return other
+}
 
 // panicked returns the error of a recovered panic.
 func panicked(p any) *userError {
-	return &userError{text: fmt.Sprintf("panic: %v", p), stack: string(debug.Stack())}
+	text := fmt.Sprintf("panic: %T", p)
+	if prints(p) {
+		text = fmt.Sprintf("panic: %v", p)
+	}
+	return &userError{text: text, stack: string(debug.Stack())}
+}
+
+// printLimit is how many parts of the value of a panic are printed: one that contains itself has no end, and package fmt
+// would end the process over it.
+const printLimit = 1000
+
+// prints reports whether a value tells its text itself, or has no more than printLimit parts.
+func prints(p any) bool {
+	switch p.(type) {
+	case error, fmt.Stringer, fmt.Formatter:
+		return true
+	}
+	v := reflect.ValueOf(p)
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	left := printLimit
+	return countParts(v, &left)
+}
+
+// countParts takes the parts of a value off left, and reports whether that was enough.
+func countParts(v reflect.Value, left *int) bool {
+	if *left--; *left < 0 {
+		return false
+	}
+	switch v.Kind() {
+	case reflect.Interface:
+		return v.IsNil() || countParts(v.Elem(), left)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !countParts(v.Field(i), left) {
+				return false
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if !countParts(v.Index(i), left) {
+				return false
+			}
+		}
+	case reflect.Map:
+		for each := v.MapRange(); each.Next(); {
+			if !countParts(each.Key(), left) || !countParts(each.Value(), left) {
+				return false
+			}
+		}
+	default: // fmt goes no further, nor through a pointer
+	}
+	return true
 }
 
 // noteError takes down an error of the user's; nil for nil.

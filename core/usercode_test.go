@@ -367,3 +367,140 @@ func TestAnObserverThatReturnsAnotherContextEndsNobodysCode(t *testing.T) {
 		}
 	})
 }
+
+// Package fmt prints such a value until the stack is full, which ends the process.
+func TestAPanicWithAValueThatContainsItselfFailsItsAttemptAlone(t *testing.T) {
+	cyclic := map[string]any{}
+	cyclic["again"] = []any{cyclic}
+	list := []any{1, nil}
+	list[1] = &list
+	for name, c := range map[string]struct {
+		value any
+		text  string
+	}{
+		"a map in itself":      {cyclic, "panic: map[string]interface {}"},
+		"a list through a map": {[]any{cyclic}, "panic: []interface {}"},
+		"a list by a pointer":  {list, "panic: [1 0x"},
+		"very much":            {make([]int, 1<<20), "panic: []int"},
+		"a struct":             {struct{ Code int }{7}, "panic: {7}"},
+		"a pointer to one":     {&struct{ Code int }{7}, "panic: &{7}"},
+		"a nil pointer":        {(*int)(nil), "panic: <nil>"},
+		"an error":             {errMoody, "panic: moody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := core.NewTask("bad", func(context.Context, int) (int, error) { panic(c.value) }, core.TaskOptions{})
+			inWorld(t, []core.Definition{bad}, func(w *world) {
+				if f := ended(w, enqueue(w, bad, 1)).Failure; f.Code != core.CodePanicked || !strings.HasPrefix(f.Message, c.text) {
+					w.Errorf("%s: %q, want %q", f.Code, f.Message, c.text)
+				}
+			})
+		})
+	}
+}
+
+// funcHandler is a log handler that does what a test wants with each line.
+type funcHandler struct {
+	slog.Handler
+	handle func()
+}
+
+func (h funcHandler) Handle(context.Context, slog.Record) error { h.handle(); return nil }
+func (h funcHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (funcHandler) Enabled(context.Context, slog.Level) bool    { return true }
+
+// The line that tells of a recovered attempt ended the loop that recovers them.
+func TestALogHandlerThatDoesNotReturnEndsNoLoop(t *testing.T) {
+	for name, handle := range map[string]func(){"exit": runtime.Goexit, "hang": func() { time.Sleep(time.Hour) }} {
+		t.Run(name, func(t *testing.T) {
+			inIdleWorld(t, []core.Definition{half}, func(w *world) {
+				w.config.Logger = slog.New(funcHandler{slog.DiscardHandler, handle})
+				var dead []*core.Handle[int]
+				for _, timeout := range []time.Duration{time.Minute, 20 * time.Minute, 40 * time.Minute} {
+					h := enqueueWith(w, half, 2, core.EnqueueOptions{Timeout: timeout})
+					w.claim(h.ID()) // its lease is over later than that of the one before
+					dead = append(dead, h)
+				}
+				defer w.start()()
+				time.Sleep(2 * time.Hour)
+				for i, h := range dead {
+					if e := w.get(h.ID()); e.Status != core.StatusCompleted {
+						w.Errorf("number %d is %s", i, e.Status)
+					}
+				}
+				time.Sleep(2 * time.Hour) // what hangs ends, for the test to end
+			})
+		})
+	}
+}
+
+func TestAnObserverBehindOneThatPanicsIsToldAllTheSame(t *testing.T) {
+	for name, misbehave := range map[string]func(){"panic": func() { panic("observer") }, "exit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			var started, finished, passes atomic.Int32
+			var others atomic.Int32
+			inIdleWorld(t, []core.Definition{half}, func(w *world) {
+				w.config.Observer = core.Observers(core.Observer{
+					AttemptStarted: func(context.Context, core.AttemptStarted) context.Context { misbehave(); return nil },
+					AttemptEnded:   func(context.Context, core.AttemptEnded) { misbehave() },
+					Finished:       func(context.Context, *core.Execution) { misbehave() },
+					PassDone:       func(context.Context, core.PassDone) { misbehave() },
+				}, core.Observer{
+					AttemptStarted: func(ctx context.Context, _ core.AttemptStarted) context.Context { started.Add(1); return ctx },
+					AttemptEnded:   func(context.Context, core.AttemptEnded) { others.Add(1) },
+					Finished:       func(context.Context, *core.Execution) { finished.Add(1) },
+					PassDone:       func(context.Context, core.PassDone) { passes.Add(1) },
+				})
+				defer w.start()()
+				if got := wait(w, enqueue(w, half, 2)); got != 1 {
+					w.Error(got)
+				}
+				w.settle()
+				if started.Load() != 1 || others.Load() != 1 || finished.Load() != 1 || passes.Load() == 0 {
+					w.Errorf("told of %d starts, %d ends, %d finished, %d passes", started.Load(), others.Load(), finished.Load(), passes.Load())
+				}
+			})
+		})
+	}
+}
+
+func TestAnOutputWhoseMethodsMisbehaveIsAnErrorOfWait(t *testing.T) {
+	out := core.NewTask("out", func(_ context.Context, mood string) (unmarshals, error) { return unmarshals{mood}, nil }, core.TaskOptions{})
+	inWorld(t, []core.Definition{out}, func(w *world) {
+		for _, mood := range moods {
+			if _, err := enqueue(w, out, mood).Wait(w.ctx); err == nil || mood == "error" && !errors.Is(err, errMoody) {
+				w.Errorf("%s: error %v", mood, err)
+			}
+		}
+	})
+}
+
+// Whoever asks what an error is, such as the enqueue function, calls the methods of what Validate returned.
+func TestAnErrorOfValidateThatMisbehavesIsAskedSafely(t *testing.T) {
+	panics, cyclic := wild(), wild()
+	panics.as = func(any) bool { panic("As") }
+	cyclic.unwrap = func() error { return cyclic }
+	picky := core.NewTask("picky", func(context.Context, string) (int, error) { return 0, nil }, core.TaskOptions{}).
+		Validate(func(which string) error {
+			switch which {
+			case "panics":
+				return panics
+			case "cyclic":
+				return cyclic
+			}
+			return core.Fail("mine", errMoody, nil)
+		})
+	inWorld(t, []core.Definition{picky}, func(w *world) {
+		for _, which := range []string{"panics", "cyclic"} {
+			_, err := picky.Enqueue(w.ctx, w.client, which)
+			var limit *json.SyntaxError
+			if !errors.Is(err, core.ErrInvalid) || errors.Is(err, core.ErrNotFound) || errors.As(err, &limit) {
+				w.Errorf("%s: error %v", which, err)
+			}
+		}
+		_, err := picky.Enqueue(w.ctx, w.client, "")
+		var fail *core.FailError
+		if !errors.Is(err, errMoody) || !errors.As(err, &fail) || fail.Code != "mine" {
+			w.Errorf("error %v", err)
+		}
+	})
+}

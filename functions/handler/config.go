@@ -96,7 +96,7 @@ type Options struct {
 	// Observer is told what the functions do, besides the metrics. Default: nobody is.
 	Observer core.Observer
 	// Flush is called before an invocation ends, for an observer that sends what it was told; its error is logged. It
-	// has until ctx ends. Default: nothing is called.
+	// has until ctx ends, 10 s at most. Default: nothing is called.
 	Flush func(ctx context.Context) error
 	// Configure may change the configuration of a loop's engine before the engine is made of it; whatever the
 	// environment and the fields above say is in there already. Default: nothing is changed.

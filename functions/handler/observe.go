@@ -57,21 +57,48 @@ func (a *App) observing(ctx context.Context) (end func()) {
 	}
 }
 
-// flush calls Options.Flush, whose panic is an error as any other: what the invocation did is done.
-func (a *App) flush(ctx context.Context) (err error) {
-	over := make(chan struct{})
-	err = errors.New("it ended its goroutine (runtime.Goexit)")
+// flushLimit is how long Options.Flush may take.
+const flushLimit = 10 * time.Second
+
+// flush calls Options.Flush, whose panic is an error as any other: what the invocation did is done. One that does not end
+// is left to itself.
+func (a *App) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushLimit)
+	defer cancel()
+	over := make(chan error, 1)
 	go func() {
-		defer close(over)
+		err := errors.New("it ended its goroutine (runtime.Goexit)")
+		defer func() { over <- err }()
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v", p)
+				err = panicError(p)
 			}
 		}()
 		err = a.Options.Flush(ctx)
 	}()
-	<-over
-	return err
+	select {
+	case err := <-over:
+		return err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(flushLimit / 10)
+	defer grace.Stop()
+	select {
+	case err := <-over:
+		return err
+	case <-grace.C:
+		return fmt.Errorf("it has not returned %s after the end of its context", flushLimit/10)
+	}
+}
+
+// panicError returns the error of a recovered panic. A value without a text of its own is told by its type: it may
+// contain itself.
+func panicError(p any) error {
+	switch p.(type) {
+	case error, fmt.Stringer, string:
+		return fmt.Errorf("panic: %v", p)
+	}
+	return fmt.Errorf("panic: %T", p)
 }
 
 func (a *App) flushMetrics(ctx context.Context) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
@@ -55,6 +56,65 @@ func TestUserCodeThatPanicsDoesNotFailTheInvocation(t *testing.T) {
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("no line says %q:\n%s", line, &log)
 		}
+	}
+}
+
+// wildError is an error without end, of which nobody can ask what it is.
+type wildError struct{}
+
+func (wildError) Error() string   { return "wild" }
+func (e wildError) Unwrap() error { return e }
+func (wildError) Is(error) bool   { panic("Is") }
+
+func TestARefusalWhoseErrorMisbehavesIsAnswered(t *testing.T) {
+	t.Parallel()
+	picky := core.NewTask("picky", func(context.Context, int) (int, error) { return 0, nil }, core.TaskOptions{}).
+		Validate(func(int) error { return wildError{} })
+	app := &App{Config: Config{Tick: time.Millisecond}, Store: memstore.New(memstore.Options{})}
+	enqueue, err := app.Enqueue(func() (*core.Registry, error) { return core.NewRegistry(picky) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := enqueue(t.Context(), json.RawMessage(`{"action":"enqueue","task":"picky","input":1}`))
+	if err != nil || r.Error == nil || r.Error.Code != CodeBadRequest || !strings.Contains(r.Error.Message, "wild") {
+		t.Errorf("%+v, error %v", r.Error, err)
+	}
+}
+
+func TestAFlushThatMisbehavesEndsItsInvocationAllTheSame(t *testing.T) {
+	cyclic := map[string]any{}
+	cyclic["again"] = cyclic
+	for name, c := range map[string]struct {
+		flush func(context.Context) error
+		line  string
+	}{
+		"a panic without end": {func(context.Context) error { panic(cyclic) }, "panic: map[string]interface {}"},
+		"it hangs":            {func(context.Context) error { time.Sleep(time.Hour); return nil }, "has not returned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log strings.Builder
+				app := &App{
+					Config: Config{Tick: time.Millisecond}, Store: memstore.New(memstore.Options{}), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+					Options: Options{Flush: c.flush},
+				}
+				enqueue, err := app.Enqueue(func() (*core.Registry, error) { return core.NewRegistry() })
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if r, err := enqueue(t.Context(), json.RawMessage(`{"action":"tasks"}`)); err != nil || r.Error != nil {
+					t.Errorf("%+v, error %v", r.Error, err)
+				}
+				if took := time.Since(began); took > time.Minute {
+					t.Errorf("it took %s", took)
+				}
+				if !strings.Contains(log.String(), c.line) {
+					t.Errorf("no line says %q:\n%s", c.line, &log)
+				}
+				time.Sleep(2 * time.Hour) // what hangs ends
+			})
+		})
 	}
 }
 
