@@ -166,7 +166,7 @@ func (x *Executor) makesRoom() {
 func (x *Executor) makeWay(ctx context.Context, claimed, recovered []*Execution) (kept []*Execution) {
 	kept = claimed[:len(claimed)-x.inTheWay(claimed, recovered)]
 	_ = inParallel(context.WithoutCancel(ctx), claimed[len(kept):], func(ctx context.Context, e *Execution) error {
-		if err := x.giveBack(ctx, e, time.Duration(random()*float64(drainWithin))); err != nil {
+		if err := x.giveBack(ctx, e, time.Duration(x.cfg.Random()*float64(drainWithin))); err != nil {
 			about(x.log, e).WarnContext(ctx, "attempt that makes way for one that has to run apart is left to the sweeps", logError, err)
 		}
 		x.parted(e.Recoveries)
@@ -203,7 +203,7 @@ func (x *Executor) runApart(ctx context.Context, recovered []*Execution) (starte
 	now := time.Now()
 	x.mu.Lock()
 	for _, e := range recovered {
-		o := &outsider{e: e, times: e.Recoveries, drain: now.Add(time.Duration(random() * float64(drainWithin)))}
+		o := &outsider{e: e, times: e.Recoveries, drain: now.Add(time.Duration(x.cfg.Random() * float64(drainWithin)))}
 		if o.isParent() {
 			o.times = e.Family.Recoveries
 		}

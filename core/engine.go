@@ -67,6 +67,9 @@ type Config struct {
 	ShutdownGrace time.Duration
 	// CancelPoll is how often an executor at work asks whether something it runs was cancelled. Default 1 s.
 	CancelPoll time.Duration
+	// Random returns a number from 0 up to, but not including, 1, of which the jitter of retries and pauses is made. It is
+	// called by several goroutines at once. Default: math/rand/v2.Float64; a simulation gives numbers that it can repeat.
+	Random func() float64
 	// Observer is told what the engine does. Default: nobody is.
 	Observer Observer
 }
@@ -115,6 +118,9 @@ func NewEngine(cfg Config) (*Engine, error) {
 	}
 	if cfg.Codec == nil {
 		cfg.Codec = JSON{}
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Float64
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -384,6 +390,3 @@ func unknownDelay(since, now time.Time) time.Duration {
 	}
 	return max(time.Second, now.Sub(since))
 }
-
-// random returns the number for a retry's jitter.
-func random() float64 { return rand.Float64() } //nolint:gosec // jitter needs no secret

@@ -112,7 +112,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			}
 			wait = x.unhurried(x.cfg.Poll, 4)
 			if !result.more {
-				wait = r.wait(now, result.NextDue, seen, wait)
+				wait = r.wait(now, result.NextDue, seen, wait, x.cfg.Random())
 			}
 		case !starts && result.Done > 0:
 			failures = 0
@@ -121,7 +121,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			return r.total, nil
 		default:
 			failures = 0
-			wait = r.wait(now, result.NextDue, seen, x.unhurried(x.cfg.Poll, 4)) // something may come that is due earlier
+			wait = r.wait(now, result.NextDue, seen, x.unhurried(x.cfg.Poll, 4), x.cfg.Random()) // something may come that is due earlier
 		}
 		if x.pause(ctx, r.loop, wait); ctx.Err() != nil {
 			return r.total, nil
@@ -131,13 +131,13 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 
 // wait returns how long to wait before another look at a queue: until something is due, at most as long as a poll. What
 // others have hints of, and the queue shows, is looked at a little later, and not by all who wait at the same moment.
-func (r *repetition) wait(now, next, seen time.Time, poll time.Duration) time.Duration {
+func (r *repetition) wait(now, next, seen time.Time, poll time.Duration, random float64) time.Duration {
 	wait := poll
 	if !next.IsZero() {
 		wait = min(wait, next.Sub(now))
 	}
 	if r.hinted && !seen.IsZero() {
-		wait = min(wait, seen.Sub(now)+time.Duration(random()*float64(poll)/2))
+		wait = min(wait, seen.Sub(now)+time.Duration(random*float64(poll)/2))
 	}
 	return wait
 }

@@ -63,14 +63,14 @@ func (x *Executor) timed(ctx context.Context, began time.Time) {
 		p.limit += 1 / p.limit
 	}
 	p.limit = min(p.limit, float64(x.cfg.Concurrency))
-	more := x.most() > before
-	if more {
+	var w unbornChild
+	waits := false
+	if x.most() > before {
 		x.feed()
+		w, waits = x.takePatient()
 	}
 	x.mu.Unlock()
-	if more {
-		x.startPatients(context.WithoutCancel(ctx))
-	}
+	x.startPatients(context.WithoutCancel(ctx), w, waits)
 }
 
 // unhurried returns a pause before another look at a queue, which is so many times as long as an answer of the store takes
@@ -126,7 +126,7 @@ func (x *Executor) unbegunDelay() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	d := min(time.Second<<min(max(0, x.pace.late-1), 10), 30*time.Second)
-	return d + time.Duration(random()*float64(d))
+	return d + time.Duration(x.cfg.Random()*float64(d))
 }
 
 // beginsLate notes how long after its claim an attempt's code could begin, and reports whether that is too late: it is to

@@ -82,8 +82,9 @@ func (x *Executor) reserveNext() bool {
 func (x *Executor) release(ctx context.Context) {
 	x.mu.Lock()
 	x.free++
+	w, waits := x.takePatient()
 	x.mu.Unlock()
-	x.startPatients(context.WithoutCancel(ctx))
+	x.startPatients(context.WithoutCancel(ctx), w, waits)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.makesRoom()

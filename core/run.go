@@ -167,7 +167,7 @@ func (x *Executor) fail(ctx context.Context, e *Execution, ev FailAttempt, log *
 
 // failure makes the event of an attempt's error.
 func (x *Executor) failure(e *Execution, r called) FailAttempt {
-	ev := FailAttempt{Delay: e.Retry.delay(e.Attempts, random()), Final: r.err.final}
+	ev := FailAttempt{Delay: e.Retry.delay(e.Attempts, x.cfg.Random()), Final: r.err.final}
 	code := CodeFailed
 	switch {
 	case r.err.stack != "":

@@ -219,13 +219,10 @@ func (x *Executor) putLate(ctx context.Context, b *brood, children []*Execution)
 	}
 }
 
-// startPatients gives the room that there is to the children that have waited longest for it.
-func (x *Executor) startPatients(ctx context.Context) {
-	for {
-		w, waits := x.nextPatient()
-		if !waits {
-			return
-		}
+// startPatients gives the room that there is to the children that have waited longest for it, the first of which is given when
+// it waits.
+func (x *Executor) startPatients(ctx context.Context, first unbornChild, waits bool) {
+	for w := first; waits; w, waits = x.nextPatient() {
 		if w.brood.abandoned() {
 			x.unreserve()
 			w.brood.settle(failsToExist, w.child.Parent.Index)
@@ -254,10 +251,16 @@ func (x *Executor) unreserve() {
 	x.free++
 }
 
-// nextPatient returns the child that has waited longest, and takes a slot for it.
+// nextPatient is takePatient for a caller that does not hold x.mu.
 func (x *Executor) nextPatient() (w unbornChild, waits bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.takePatient()
+}
+
+// takePatient returns the child that has waited longest, and takes a slot for it. The caller holds x.mu, under which the
+// slot has become free: nobody else gets it first.
+func (x *Executor) takePatient() (w unbornChild, waits bool) {
 	if len(x.patient) == 0 || x.room() == 0 {
 		return w, false
 	}

@@ -117,8 +117,10 @@ func (s *slot) start(generation int) *member {
 	if err != nil {
 		sim.Fatal(err)
 	}
+	jitter := sim.rand(p.name + " jitter").Float64() // one for all its life: what asks first at one nanosecond is not decided
 	config := core.Config{
 		Store: p.link, Registry: registry, Concurrency: s.plan.concurrency, ShutdownGrace: time.Second, Observer: p.link.inTurn(),
+		Random: func() float64 { return jitter },
 	}
 	if sim.opts.Log != nil {
 		config.Logger = slog.New(slog.NewTextHandler(sim.opts.Log, nil)).With("process", p.name)
