@@ -82,9 +82,9 @@ func (x *Executor) ProcessChildren(ctx context.Context, limit int) (Result, erro
 		err = fmt.Errorf("claim parents: %w", err)
 	}
 	result.add(claimed)
-	x.releaseParents(n-len(claimed.Executions), 0)
+	x.releaseParents(ctx, n-len(claimed.Executions), 0)
 	err = errors.Join(err, inParallel(ctx, claimed.Executions, func(ctx context.Context, parent *Execution) error {
-		defer x.releaseParents(1, 0)
+		defer x.releaseParents(ctx, 1, 0)
 		return x.processParent(ctx, parent)
 	}))
 	var waiting []*Execution

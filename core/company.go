@@ -141,23 +141,27 @@ func (x *Executor) reserveFinalizer() bool {
 }
 
 // releaseParents gives places of parents back, of which each was recovered so many times. It takes x.mu.
-func (x *Executor) releaseParents(n, times int) {
+func (x *Executor) releaseParents(ctx context.Context, n, times int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.company.parents -= n
 	x.part(times)
-	x.makesRoom()
+	x.makesRoom(context.WithoutCancel(ctx))
 }
 
-// makesRoom tells those that wait for room that there is some.
-func (x *Executor) makesRoom() {
-	x.feed()
+// makesRoom gives the room that there is to what waits to run apart, and tells the loop that starts attempts of what is
+// left. It is decided here, and not by which of them wakes up first.
+func (x *Executor) makesRoom(ctx context.Context) {
 	if len(x.company.waiting) > 0 {
+		if chosen := x.takeApart(); len(chosen) > 0 {
+			x.work.Go(func() { x.startChosen(ctx, chosen) }) // keepApart is at work as long as something waits
+		}
 		select {
 		case x.company.changed <- struct{}{}:
 		default:
 		}
 	}
+	x.feed()
 }
 
 // makeWay gives back what a claim has just brought and what keeps that from running apart which the claim left alone. It
@@ -280,10 +284,14 @@ func (x *Executor) dropTaken(ctx context.Context) {
 
 // startApart starts as many of those that wait as may run here now. It takes x.mu.
 func (x *Executor) startApart(ctx context.Context) (started int) {
-	chosen := x.chooseApart()
-	if len(chosen) == 0 {
-		return 0
-	}
+	x.mu.Lock()
+	chosen := x.takeApart()
+	x.mu.Unlock()
+	return x.startChosen(ctx, chosen)
+}
+
+// startChosen starts those for which takeApart took room. It takes x.mu.
+func (x *Executor) startChosen(ctx context.Context, chosen []*outsider) (started int) {
 	var attempts []*outsider
 	for _, o := range chosen {
 		if !o.isParent() {
@@ -299,10 +307,8 @@ func (x *Executor) startApart(ctx context.Context) (started int) {
 	return len(chosen) - len(attempts) + x.claimApart(ctx, attempts)
 }
 
-// chooseApart takes those out that may run here now, and takes room for them. It takes x.mu.
-func (x *Executor) chooseApart() (chosen []*outsider) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+// takeApart takes those out that may run here now, and takes room for them.
+func (x *Executor) takeApart() (chosen []*outsider) {
 	if x.shuttingDown() {
 		return nil
 	}
@@ -326,7 +332,7 @@ func (x *Executor) chooseApart() (chosen []*outsider) {
 	return chosen
 }
 
-// enterApart is chooseApart for one parent that does not wait.
+// enterApart is takeApart for one parent that does not wait.
 func (x *Executor) enterApart(times int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -387,7 +393,7 @@ func (x *Executor) claimApart(ctx context.Context, attempts []*outsider) int {
 
 // processApart processes a parent for which a place is taken.
 func (x *Executor) processApart(ctx context.Context, o *outsider) error {
-	defer x.releaseParents(1, o.times)
+	defer x.releaseParents(ctx, 1, o.times)
 	claimed, err := x.follow.apply(ctx, o.e, ClaimChildren{
 		ExecutorID: x.id, ExpiresAt: x.leaseEnd(time.Now()), RecoveredBelow: x.below(o.times),
 	})

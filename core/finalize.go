@@ -74,7 +74,7 @@ func (x *Executor) finalize(ctx context.Context, parent *Execution, def *definit
 	case parent.Family.Recoveries > 0 || !x.reserveFinalizer():
 		return nil // it is due: a sweep takes it when it may run
 	default:
-		defer x.releaseParents(1, 0)
+		defer x.releaseParents(ctx, 1, 0)
 	}
 	lease := parent.Timeout
 	if never {

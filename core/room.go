@@ -87,7 +87,7 @@ func (x *Executor) release(ctx context.Context) {
 	x.startPatients(context.WithoutCancel(ctx), w, waits)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.makesRoom()
+	x.makesRoom(context.WithoutCancel(ctx))
 	x.signalWhenIdle()
 }
 

@@ -68,7 +68,7 @@ func simulate(t *testing.T, seed uint64) (r SimReport) {
 
 func TestASeedReproducesItsRun(t *testing.T) {
 	t.Parallel()
-	for i := range uint64(5) {
+	for i := range uint64(10) {
 		seed := *seed - 1 + i
 		var first, second operations
 		one := Simulate(t, seed, SimOptions{Log: &first})
