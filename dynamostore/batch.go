@@ -28,7 +28,7 @@ const (
 	// statementBytes is the length of the longest statement (AWS documentation, "Service, account, and table quotas",
 	// PartiQL statement length).
 	statementBytes = 8192
-	// batchWithin bounds a batch, all tries included; who waits for it then writes by itself.
+	// batchWithin bounds a batch.
 	batchWithin = 15 * time.Second
 )
 
@@ -58,8 +58,9 @@ const (
 // batcher gathers the writes that wait.
 type batcher struct {
 	api    batchAPI
-	report func(Usage) // nil for nobody
-	refuse func(error) // is told once why there are no batches
+	report func(Usage)   // nil for nobody
+	within time.Duration // of a batch, all tries included; who waits for it then writes by itself
+	refuse func(error)   // is told once why there are no batches
 
 	mu      sync.Mutex
 	flying  int
@@ -162,7 +163,7 @@ func (b *batcher) take() []*statement {
 
 // send writes a batch. No caller's context may end it: others wait for it as well.
 func (b *batcher) send(ctx context.Context, batch []*statement) {
-	ctx, cancel := context.WithTimeout(ctx, batchWithin)
+	ctx, cancel := context.WithTimeout(ctx, b.within)
 	defer cancel()
 	in := &dynamodb.BatchExecuteStatementInput{Statements: make([]types.BatchStatementRequest, len(batch))}
 	for i, st := range batch {

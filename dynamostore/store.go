@@ -123,7 +123,7 @@ func New(api API, table string, opts Options) (*Store, error) {
 		s.api = observed{api, opts.Usage}
 	}
 	batches, able := api.(batchAPI)
-	s.batches = batcher{api: batches, off: !able || opts.NoBatches, report: opts.Usage, refuse: func(err error) {
+	s.batches = batcher{api: batches, within: batchWithin, off: !able || opts.NoBatches, report: opts.Usage, refuse: func(err error) {
 		opts.Logger.Warn("batches of writes are refused: writes go one by one, which costs the processor more", logError, explain(s.where, err))
 	}}
 	return s, nil

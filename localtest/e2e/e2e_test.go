@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,9 +81,27 @@ func await(t *testing.T, s *stack.Stack, id string) handler.Response {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatalf("execution %s is still %s", id, r.Status)
+			t.Fatalf("execution %s is still %s%s", id, r.Status, unfinished(t, s, id))
 		}
 	}
+}
+
+// unfinished tells what of an execution and its children is under way, and when it is due.
+func unfinished(t *testing.T, s *stack.Stack, id string) string {
+	t.Helper()
+	families, err := s.Watch.Children(t.Context(), []string{id})
+	own, getErr := s.Watch.Get(t.Context(), []string{id}, core.Filter{})
+	if err := errors.Join(err, getErr); err != nil {
+		return err.Error()
+	}
+	var text strings.Builder
+	for _, e := range append(own, families[0]...) {
+		if e != nil && (!e.Status.Finished() || e.Queue != core.QueueNone) {
+			fmt.Fprintf(&text, "\n%s is %s, in queue %q due in %s, attempt %d, recovered %d times, updated %s ago",
+				e.ID, e.Status, e.Queue, time.Until(e.DueAt), e.Attempts, e.Recoveries, time.Since(e.UpdatedAt))
+		}
+	}
+	return text.String()
 }
 
 // emptyQueues fails the test unless every queue runs empty within a minute.
