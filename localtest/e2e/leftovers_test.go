@@ -71,7 +71,8 @@ func leftovers(t *testing.T, s *stack.Stack) {
 // sweep invokes each sweep until the leftovers are gone.
 func sweep(t *testing.T, s *stack.Stack) {
 	t.Helper()
-	for range 3 {
+	// Three rounds do it, unless the machine is so slow that an attempt begins too late and is given back.
+	for round := 0; round < 3 || round < 100 && queued(t, s) != ""; round++ {
 		for _, name := range []string{stack.Cancellation, stack.Timeouts, stack.Close, stack.ProcessChildren, stack.StartReady} {
 			if r, err := s.Lambda.Invoke(t.Context(), name, []byte("{}")); err != nil || r.FunctionError != "" {
 				t.Fatalf("%s: %s, error %v", name, r.Payload, err)
