@@ -21,7 +21,7 @@ type ClientOptions struct {
 	KeepWakeups time.Duration
 	// Logger gets what follow-ups leave to the background loops. Default: nothing is logged.
 	Logger *slog.Logger
-	// Observer is told of the executions that the client ends: by cancelling and by waking them. Default: nobody is.
+	// Observer receives an event for each execution that the client ends, by a cancellation or a signal. Default: none.
 	Observer Observer
 }
 

@@ -149,8 +149,8 @@ func (x *Executor) releaseParents(ctx context.Context, n, times int) {
 	x.makesRoom(context.WithoutCancel(ctx))
 }
 
-// makesRoom gives the room that there is to what waits to run apart, and tells the loop that starts attempts of what is
-// left. It is decided here, and not by which of them wakes up first.
+// makesRoom gives the room that there is to what waits to run apart, and tells the loop that starts attempts about what is
+// left. It decides under the lock, because the goroutines that it wakes would race for the room.
 func (x *Executor) makesRoom(ctx context.Context) {
 	if len(x.company.waiting) > 0 {
 		if chosen := x.takeApart(); len(chosen) > 0 {
@@ -164,14 +164,14 @@ func (x *Executor) makesRoom(ctx context.Context) {
 	x.feed()
 }
 
-// makeWay gives back what a claim has just brought and what keeps that from running apart which the claim left alone. It
-// returns what is kept. An executor whose end is near has no time for what has to run apart once all else has ended; nor
-// would the next one have, as long as there is new work. It takes x.mu.
+// makeWay gives back some of what a claim has just brought, so that an execution that has to run apart can start, and
+// returns what is kept. Without it, such an execution would never start where invocations are short and new work keeps
+// coming: each executor would be near its end by the time everything else in it has ended. It takes x.mu.
 func (x *Executor) makeWay(ctx context.Context, claimed, recovered []*Execution) (kept []*Execution) {
 	kept = claimed[:len(claimed)-x.inTheWay(claimed, recovered)]
 	_ = inParallel(context.WithoutCancel(ctx), claimed[len(kept):], func(ctx context.Context, e *Execution) error {
 		if err := x.giveBack(ctx, e, time.Duration(x.cfg.Random()*float64(drainWithin))); err != nil {
-			about(x.log, e).WarnContext(ctx, "attempt that makes way for one that has to run apart is left to the sweeps", logError, err)
+			about(x.log, e).WarnContext(ctx, "could not give an attempt back so that another can run apart: it is left to the sweeps", logError, err)
 		}
 		x.parted(e.Recoveries)
 		x.release(ctx)
@@ -180,7 +180,8 @@ func (x *Executor) makeWay(ctx context.Context, claimed, recovered []*Execution)
 	return kept
 }
 
-// inTheWay returns how many of those claimed makeWay gives back. None, where something else runs here anyway. It takes x.mu.
+// inTheWay returns how many of those claimed makeWay gives back. It is 0 where something else runs here already, because
+// giving back would not be enough. It takes x.mu.
 func (x *Executor) inTheWay(claimed, recovered []*Execution) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()

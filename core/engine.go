@@ -67,10 +67,10 @@ type Config struct {
 	ShutdownGrace time.Duration
 	// CancelPoll is how often an executor at work asks whether something it runs was cancelled. Default 1 s.
 	CancelPoll time.Duration
-	// Random returns a number from 0 up to, but not including, 1, of which the jitter of retries and pauses is made. It is
-	// called by several goroutines at once. Default: math/rand/v2.Float64; a simulation gives numbers that it can repeat.
+	// Random returns a number in [0, 1), from which the engine draws the jitter of retries and pauses. It must be safe for
+	// concurrent use. Set it only in simulations that must repeat. Default: math/rand/v2.Float64.
 	Random func() float64
-	// Observer is told what the engine does. Default: nobody is.
+	// Observer receives an event for each attempt, end, recovery and pass. Default: none.
 	Observer Observer
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/perdure-dev/perdure/core/guard"
 )
 
 // Fail returns an error for a task to return, with a code and data that others can act on: errors.As finds it as a
@@ -34,11 +36,11 @@ func Fail(code string, err error, data any) error {
 	return e
 }
 
-// encode takes the data down. It is the user's code that may panic then.
+// encode encodes the data. The data's own methods may panic: Fail then leaves the data out and keeps the failure.
 func (e *FailError) encode() {
 	defer func() {
 		if p := recover(); p != nil {
-			e.data, e.encoding = nil, errors.New(panicked(p).text)
+			e.data, e.encoding = nil, errors.New(guard.Text(p))
 		}
 	}()
 	e.data, e.encoding = encodeValue(e.codec, e.value)

@@ -158,8 +158,7 @@ type (
 // not there is null.
 func rawIteration(c Codec, v value) (rawRecord, bool) {
 	raw := rawRecord{Output: json.RawMessage("null"), Next: json.RawMessage("null")}
-	_, ok := c.(JSON)
-	return raw, ok && json.Unmarshal(v.data, &raw) == nil
+	return raw, isJSON(&c) && json.Unmarshal(v.data, &raw) == nil
 }
 
 // LoopOptions say how often and how fast a loop goes round.

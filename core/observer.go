@@ -92,8 +92,8 @@ type PassDone struct {
 	Err      error // nil, or why the pass is repeated
 }
 
-// Observers returns an observer that tells each of the given ones, in order, also behind one that panics. The context that
-// AttemptStarted returns goes through all of them.
+// Observers returns an observer that calls each of the given ones, in order. One that panics does not keep the others from
+// being called. The context that AttemptStarted returns goes through all of them.
 func Observers(all ...Observer) Observer {
 	var joined Observer
 	for _, next := range all {

@@ -20,8 +20,9 @@ type pastFamily struct {
 // which there are more is redriven: the same is asked of its own children then.
 const maxPast = 25_000
 
-// redriven returns the execution with the id, or, unless it has what is looked for, the one that it redrives, and so on:
-// a redrive may have ended before it got as far as the one before. It is nil when none has it, as far as they exist.
+// redriven follows a chain of redrives from the execution with the id, each to the one that it redrives, and returns the
+// first for which has reports true: a redrive may have ended before it got as far as the one before. It returns nil when
+// none of those that still exist has it. Each link is one read.
 func (x *Executor) redriven(ctx context.Context, id string, has func(*Execution) (bool, error)) (*Execution, error) {
 	for range maxRedrives {
 		if id == "" {
@@ -203,15 +204,9 @@ func (p pastFamily) reuse(specs []Spec, indexes []int, passed map[string]bool) (
 	}
 	for id, same := range places {
 		if wanted[id] < len(same) {
-			slices.SortStableFunc(same, func(a, b int) int {
-				switch {
-				case p.succeeded[a] == p.succeeded[b]:
-					return 0
-				case p.succeeded[a]:
-					return -1
-				}
-				return 1
-			})
+			failed := slices.DeleteFunc(slices.Clone(same), func(i int) bool { return p.succeeded[i] })
+			succeeded := slices.DeleteFunc(same, func(i int) bool { return !p.succeeded[i] })
+			places[id] = append(succeeded, failed...)
 		}
 	}
 	for _, i := range indexes {

@@ -377,18 +377,23 @@ func TestARedriveOfOneThatDidNotGetAsFarTakesOverWhatWasDoneBefore(t *testing.T)
 	})
 }
 
+// childForEach returns a parent with a child for each word that words has when it runs. Its finalizer joins their outputs.
+func childForEach(words *string, child *core.Task[string, string]) *core.Task[string, string] {
+	return core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
+		var children []core.Child
+		for word := range strings.FieldsSeq(*words) {
+			children = append(children, child.Child(word))
+		}
+		return "", children, nil
+	}, strictJoin(child, child), core.TaskOptions{})
+}
+
 // What one redrive left out, as its code was wrong, ran again in the next.
 func TestARedriveTakesOverWhatTheOneBeforeLeftOut(t *testing.T) {
 	l := newLedger("fail")
 	leaf := l.leaf()
 	words := "a b fail a c"
-	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
-		var children []core.Child
-		for word := range strings.FieldsSeq(words) {
-			children = append(children, leaf.Child(word))
-		}
-		return "", children, nil
-	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	parent := childForEach(&words, leaf)
 	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
 		h := enqueue(w, parent, "")
 		ended(w, h)
@@ -417,13 +422,7 @@ func TestARedriveWithFewerEqualChildrenTakesOverThoseThatSucceeded(t *testing.T)
 		return strings.ToUpper(name), nil
 	}, core.TaskOptions{})
 	words := "a a a"
-	parent := core.NewParentTaskWithFinalize("parent", func(context.Context, string) (string, []core.Child, error) {
-		var children []core.Child
-		for word := range strings.FieldsSeq(words) {
-			children = append(children, leaf.Child(word))
-		}
-		return "", children, nil
-	}, strictJoin(leaf, leaf), core.TaskOptions{})
+	parent := childForEach(&words, leaf)
 	inWorld(t, []core.Definition{parent, leaf}, func(w *world) {
 		h := enqueue(w, parent, "")
 		ended(w, h)

@@ -64,8 +64,9 @@ func (x *Executor) reserve(n int) int {
 	return n
 }
 
-// reserveNext takes room for the step behind one that has ended here and is about to give its own back: however slow the
-// store is, no more is under way for it, and a step that is left to the queue costs it more. It reports whether there was room.
+// reserveNext takes room for the step after one that has ended here, and reports whether there was room. The pace of a slow
+// store does not count: the step before is about to give its room back, and a step that goes through the queue costs the
+// store more.
 func (x *Executor) reserveNext() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -76,9 +77,9 @@ func (x *Executor) reserveNext() bool {
 	return true
 }
 
-// release gives back the room of an attempt that ended: to children that wait for it, unless the executor takes no new
-// work, else to what waits to run apart and to the loop that starts attempts, which is told, when it waits for room, as soon as a look at the queue is worth it, and in an executor that is to
-// end soon, when nothing is under way any more.
+// release gives back the room of an attempt that ended. Children that wait for room get it first, then what waits to run
+// apart. What is left goes to the loop that starts attempts, which is told when there is enough for a look at the queue.
+// The loop of an executor that is to end soon is told when nothing is under way any more.
 func (x *Executor) release(ctx context.Context) {
 	x.mu.Lock()
 	x.free++

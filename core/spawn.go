@@ -235,7 +235,7 @@ func (x *Executor) putAndStart(
 }
 
 // startBorn takes room for a new execution that can start at once and returns it as running; nil for one that cannot. A
-// step takes the place of the one before.
+// step takes the place of the one before it: see reserveNext.
 func (x *Executor) startBorn(ctx context.Context, e *Execution, step bool) *Execution {
 	now := time.Now()
 	if !x.startable(e, now) || step && !x.reserveNext() || !step && x.reserve(1) == 0 {
@@ -327,18 +327,17 @@ func (x *Executor) spawned(ctx context.Context, parent *Execution, finished []in
 		default:
 			return err
 		}
+		all := parent.clone() // with what this look has seen: the children that others counted meanwhile may be all others
+		all.Family.Counted = addUnits(all.Family.Counted, ev.Units)
 		leasedHere := parent.Family.Processing == ProcessingProcessing && parent.ExecutorID == x.id
-		switch counted := parent.clone(); {
-		case !parent.Status.waiting():
-		case parent.AllCounted() && leasedHere:
-			return x.advance(ctx, parent)
-		case parent.AllCounted():
+		switch {
+		case !parent.Status.waiting(), !all.AllCounted():
+		case !leasedHere && parent.AllCounted():
 			return nil
+		case leasedHere && parent.AllCounted():
+			return x.advance(ctx, parent)
 		case leasedHere:
-			// Those that were counted meanwhile may be all others.
-			if counted.Family.Counted = addUnits(counted.Family.Counted, ev.Units); counted.AllCounted() {
-				return x.allFinished(ctx, parent)
-			}
+			return x.allFinished(ctx, parent)
 		}
 	}
 }

@@ -219,8 +219,8 @@ func (x *Executor) putLate(ctx context.Context, b *brood, children []*Execution)
 	}
 }
 
-// startPatients gives the room that there is to the children that have waited longest for it, the first of which is given when
-// it waits.
+// startPatients gives the room that there is to the children that have waited longest for it. The caller has taken the first
+// of them with takePatient, which told whether one waits.
 func (x *Executor) startPatients(ctx context.Context, first unbornChild, waits bool) {
 	for w := first; waits; w, waits = x.nextPatient() {
 		if w.brood.abandoned() {

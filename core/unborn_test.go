@@ -260,6 +260,20 @@ func (s *neverAnswered) Insert(ctx context.Context, executions []*core.Execution
 	return errs
 }
 
+// startAndDie starts what is ready in an executor of its own, whose store has the faults of hook.
+func (w *world) startAndDie(hook func(faultstore.Op) faultstore.Fault) {
+	w.Helper()
+	config := w.config
+	config.Store = faultstore.New(w.store, hook)
+	engine, err := core.NewEngine(config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	x := engine.NewExecutor(core.ExecutorOptions{})
+	_, _ = x.StartReady(w.ctx, 1) // it dies
+	x.Flush()
+}
+
 // The parent's entry stays until its children are counted: whoever looks then makes and counts what is missing.
 func TestUnbornChildrenOfALostExecutorAreMadeByTheSpawnCheck(t *testing.T) {
 	for _, dies := range []string{"before the children", "between the children", "before the count"} {
@@ -268,7 +282,7 @@ func TestUnbornChildrenOfALostExecutorAreMadeByTheSpawnCheck(t *testing.T) {
 			inIdleWorld(t, []core.Definition{fan, child}, func(w *world) {
 				h := enqueue(w, fan, make([]time.Duration, 3))
 				inserts := 0
-				lost := faultstore.New(w.store, func(op faultstore.Op) faultstore.Fault {
+				w.startAndDie(func(op faultstore.Op) faultstore.Fault {
 					if op.Name == "Insert" {
 						inserts++
 					}
@@ -280,15 +294,6 @@ func TestUnbornChildrenOfALostExecutorAreMadeByTheSpawnCheck(t *testing.T) {
 					}
 					return faultstore.None
 				})
-				config := w.config
-				config.Store = lost
-				engine, err := core.NewEngine(config)
-				if err != nil {
-					t.Fatal(err)
-				}
-				x := engine.NewExecutor(core.ExecutorOptions{})
-				_, _ = x.StartReady(w.ctx, 1)
-				x.Flush()
 				begun := time.Now()
 				stop := w.start()
 				out := wait(w, h)
@@ -321,8 +326,7 @@ func TestACheckThatTheLastChildOvertakesGoesOnWithTheParent(t *testing.T) {
 	inIdleWorld(t, []core.Definition{fan, child}, func(w *world) {
 		h := enqueue(w, fan, make([]time.Duration, 3))
 		inserts := 0
-		config := w.config
-		config.Store = faultstore.New(w.store, func(op faultstore.Op) faultstore.Fault {
+		w.startAndDie(func(op faultstore.Op) faultstore.Fault {
 			if op.Name == "Insert" {
 				if inserts++; inserts == 2 {
 					return faultstore.Dies
@@ -330,13 +334,6 @@ func TestACheckThatTheLastChildOvertakesGoesOnWithTheParent(t *testing.T) {
 			}
 			return faultstore.None
 		})
-		engine, err := core.NewEngine(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := engine.NewExecutor(core.ExecutorOptions{})
-		_, _ = x.StartReady(w.ctx, 1)
-		x.Flush()
 		w.config.Store = checkOvertaken{w.store}
 		begun := time.Now()
 		stop := w.start()

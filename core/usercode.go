@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 	"time"
+
+	"github.com/perdure-dev/perdure/core/guard"
 )
 
 // Everything of the user's that the engine calls goes through goUser: functions of tasks, and methods of values that
@@ -41,18 +42,9 @@ func (e *userError) Error() string { return e.text }
 // goUser calls f, which is the user's or calls what is, in a goroutine of its own. The channel gets one element when f is
 // over: nil when it returned without an error.
 func goUser(f func() error) <-chan *userError {
-	over := make(chan *userError, 1)
-	go func() {
-		ended := &userError{text: "the code ended its goroutine (runtime.Goexit)"}
-		defer func() { over <- ended }()
-		defer func() {
-			if p := recover(); p != nil {
-				ended = panicked(p)
-			}
-		}()
-		ended = noteError(f())
-	}()
-	return over
+	return guard.Go(func() *userError { return noteError(f()) }, func(failed guard.Failure) *userError {
+		return &userError{text: failed.Text, stack: failed.Stack}
+	})
 }
 
 // guarded is goUser that waits for f, at most methodLimit. The error is a *userError.
@@ -81,8 +73,8 @@ func guardedCall(f func() error) error {
 	return err
 }
 
-// callError has the text that was taken down. errors.Is and errors.As find in it what the user's own error has, whose
-// methods are called as all user code is: whoever asks need not know that they may panic or never end.
+// callError has the text that was taken down. errors.Is and errors.As find in it what the user's own error has. They call
+// that error's methods through guarded, because those may panic or never return.
 type callError struct{ *userError }
 
 func (e *callError) Is(target error) bool {
@@ -112,7 +104,7 @@ func (e *callError) As(target any) bool {
 	})
 }
 
-// guardedOr returns what f does, or, where that comes to nothing, other.
+// guardedOr returns what f returns, or other when f fails or takes longer than methodLimit.
 func guardedOr[T any](other T, f func() T) T {
 	made := make(chan T, 1)
 	_ = guarded(func() error { made <- f(); return nil })
@@ -121,64 +113,6 @@ func guardedOr[T any](other T, f func() T) T {
 	default:
 	}
 	return other
-}
-
-// panicked returns the error of a recovered panic.
-func panicked(p any) *userError {
-	text := fmt.Sprintf("panic: %T", p)
-	if prints(p) {
-		text = fmt.Sprintf("panic: %v", p)
-	}
-	return &userError{text: text, stack: string(debug.Stack())}
-}
-
-// printLimit is how many parts of the value of a panic are printed: one that contains itself has no end, and package fmt
-// would end the process over it.
-const printLimit = 1000
-
-// prints reports whether a value tells its text itself, or has no more than printLimit parts.
-func prints(p any) bool {
-	switch p.(type) {
-	case error, fmt.Stringer, fmt.Formatter:
-		return true
-	}
-	v := reflect.ValueOf(p)
-	if v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	left := printLimit
-	return countParts(v, &left)
-}
-
-// countParts takes the parts of a value off left, and reports whether that was enough.
-func countParts(v reflect.Value, left *int) bool {
-	if *left--; *left < 0 {
-		return false
-	}
-	switch v.Kind() {
-	case reflect.Interface:
-		return v.IsNil() || countParts(v.Elem(), left)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if !countParts(v.Field(i), left) {
-				return false
-			}
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			if !countParts(v.Index(i), left) {
-				return false
-			}
-		}
-	case reflect.Map:
-		for each := v.MapRange(); each.Next(); {
-			if !countParts(each.Key(), left) || !countParts(each.Value(), left) {
-				return false
-			}
-		}
-	default: // fmt goes no further, nor through a pointer
-	}
-	return true
 }
 
 // noteError takes down an error of the user's; nil for nil.

@@ -474,7 +474,7 @@ func TestAnOutputWhoseMethodsMisbehaveIsAnErrorOfWait(t *testing.T) {
 	})
 }
 
-// Whoever asks what an error is, such as the enqueue function, calls the methods of what Validate returned.
+// errors.Is and errors.As, as the enqueue function uses them, called the methods of the error that Validate returned.
 func TestAnErrorOfValidateThatMisbehavesIsAskedSafely(t *testing.T) {
 	panics, cyclic := wild(), wild()
 	panics.as = func(any) bool { panic("As") }

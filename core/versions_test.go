@@ -185,7 +185,7 @@ func TestAReadyRecordOfASignalFailsAndCallsNothing(t *testing.T) {
 	})
 }
 
-// A sequence was once committed to the steps of whoever took it, even where its input was that of another version.
+// The executor that claimed a sequence committed it to its own version's steps, even when the input was another version's.
 func TestASequenceWhoseInputOnlyAnotherVersionDecodesIsLeftToIt(t *testing.T) {
 	type newInput struct{ N string }
 	opts := core.TaskOptions{}
@@ -279,7 +279,7 @@ func TestATaskOfAnotherKindIsLeftToTheVersionWhoseItIs(t *testing.T) {
 	}
 }
 
-// A loop's state and output were once encoded again by whoever took the loop on, without the fields that it did not know.
+// The executor that took a loop on encoded its state and output again, and lost the fields that its version did not know.
 func TestALoopKeepsFieldsThatOnlyAnotherVersionKnows(t *testing.T) {
 	type newState struct{ A, B int }
 	type oldState struct{ A int }

@@ -28,7 +28,7 @@ const (
 	// statementBytes is the length of the longest statement (AWS documentation, "Service, account, and table quotas",
 	// PartiQL statement length).
 	statementBytes = 8192
-	// batchWithin bounds a batch.
+	// batchWithin is the within of every batcher outside of tests.
 	batchWithin = 15 * time.Second
 )
 

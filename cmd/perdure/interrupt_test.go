@@ -92,7 +92,7 @@ func TestCtrlCEndsEveryCommandThatWaits(t *testing.T) {
 		if o.exit != 130 || !strings.Contains(o.stderr, "interrupt") {
 			t.Errorf("perdure %s: exit code %d\n%s%s", strings.Join(args, " "), o.exit, o.stdout, o.stderr)
 		}
-		if args[0] == "wait" && !strings.Contains(o.stderr, "the execution goes on") {
+		if args[0] == "wait" && !strings.Contains(o.stderr, "which continues") {
 			t.Errorf("it does not tell what becomes of the execution: %s", o.stderr)
 		}
 	}

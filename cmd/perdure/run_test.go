@@ -273,15 +273,15 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		{[]string{"run", "--dir", empty}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", filepath.Join(empty, "nowhere")}, 1, "there is no go.mod"},
 		{[]string{"run", "--dir", library}, 1, "it takes a main package there that calls handler.Start"},
-		{[]string{"run", "--dir", library, "--package", "./part", "--port", "0"}, 1, "build ./part: it is no program: it must be a main package"}, // it was started all the same
+		{[]string{"run", "--dir", library, "--package", "./part", "--port", "0"}, 1, "package ./part is not a program: it must be package main"}, // it was started all the same
 		{[]string{"run", "--dir", broken, "--port", "0"}, 1, "undefined: x"},
 		{[]string{"run", "--port", "99999"}, 2, "--port is 99999"},
 		{[]string{"run", "--tick", "1500ms"}, 2, "--tick is 1.5s"},
 		{[]string{"run", "--function-timeout", "1h"}, 2, "--function-timeout is 1h0m0s"},
 		{[]string{"run", "--env", "x"}, 2, `--env is "x"`},
-		{[]string{"init"}, 2, "it takes one folder"},
+		{[]string{"init"}, 2, "init takes one folder"},
 		{[]string{"init", broken}, 2, "is not empty"},
-		{[]string{"init", filepath.Join(empty, "net")}, 2, "Go has a package net of its own: name another one with --module"},
+		{[]string{"init", filepath.Join(empty, "net")}, 2, "Go has its own package net: choose another with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--module", "a b"}, 2, "name one with --module"},
 		{[]string{"init", filepath.Join(empty, "new"), "--replace", empty}, 2, "--replace"},
 	} {
@@ -291,7 +291,7 @@ func TestWhatCannotRunIsToldBeforeAnythingStarts(t *testing.T) {
 		}
 	}
 	o := perdure(t, []string{"PATH=" + empty}, "run", "--dir", library)
-	if want := "which is not on the PATH: get it from https://go.dev/dl"; o.exit != 1 || !strings.Contains(o.stderr, want) {
+	if want := "Go is not on the PATH, and perdure run builds the functions with it: install it from https://go.dev/dl"; o.exit != 1 || !strings.Contains(o.stderr, want) {
 		t.Errorf("without Go: exit code %d, want %q\n%s", o.exit, want, o.stderr)
 	}
 	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {

@@ -44,19 +44,19 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		exit int
 		says string
 	}{
-		{"frobnicate", nil, 2, `there is no command "frobnicate"`},
-		{"lst", nil, 2, `there is no command "lst", but get and list`},
+		{"frobnicate", nil, 2, `unknown command "frobnicate"`},
+		{"lst", nil, 2, `unknown command "lst": did you mean get or list?`},
 		{"get esc\x1b[31mred", nil, 6, `get execution esc\x1b[31mred: execution not found`}, // a terminal would obey it
-		{"get", nil, 2, "get: it takes one execution id: see perdure get --help"},
-		{"get there --colour", nil, 2, "unknown flag: --colour, but there is --color"},
+		{"get", nil, 2, "get takes one execution id: see perdure get --help"},
+		{"get there --colour", nil, 2, "unknown flag: --colour: did you mean --color?"},
 		{"get there --shape x", nil, 2, "unknown flag: --shape: see perdure get --help"},
-		{"help lst", nil, 2, `there is no command "lst", but get and list`}, // it showed the whole help, and succeeded
-		{"help frobnicate", nil, 2, `there is no command "frobnicate"`},
-		{"completion tcsh", nil, 2, `there is no command "tcsh"`},
-		{"completion bash x", nil, 2, `it takes no arguments, not "x"`},
-		{"run shop", nil, 2, `run: it takes no arguments, not "shop"`},
+		{"help lst", nil, 2, `unknown command "lst": did you mean get or list?`}, // it showed the whole help, and succeeded
+		{"help frobnicate", nil, 2, `unknown command "frobnicate"`},
+		{"completion tcsh", nil, 2, `unknown command "tcsh"`},
+		{"completion bash x", nil, 2, `bash takes no arguments, not "x"`},
+		{"run shop", nil, 2, `run takes no arguments, not "shop"`},
 		{"list --limit x", nil, 2, `--limit is "x": it must be a whole number`}, // not strconv.ParseInt
-		{"list --limit 99999999999999999999", nil, 2, "a whole number, and not so large"},
+		{"list --limit 99999999999999999999", nil, 2, "a whole number within the range of 64 bits"},
 		{"wait there --timeout 5", nil, 2, `--timeout is "5": it must be a duration, as in 90s or 5m`},
 		{"enqueue count_words --wait=maybe", nil, 2, `--wait is "maybe": it must be true or false`},
 		{"get there --color blue", nil, 2, `--color is "blue"`},
@@ -84,10 +84,10 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"wait there --timeout 10ms", nil, 7, "--timeout is over"},
 		{"wait there", down, 1, "DynamoDB does not answer"},
 		{"cancel nobody", nil, 6, "execution not found"},
-		{"cancel a b", nil, 2, `cancel: it takes one execution id, not "a" "b"`},
-		{"wakeup await_payment", nil, 2, `wakeup: it takes a task and a key, not "await_payment"`},
+		{"cancel a b", nil, 2, `cancel takes one execution id, not "a" "b"`},
+		{"wakeup await_payment", nil, 2, `wakeup takes a task and a key, not "await_payment"`},
 		{"wakeup await_payment k", nil, 2, "--output or --failure, one of them"},
-		{"wakeup await_payment k --output x", nil, 2, "--output is no JSON"},
+		{"wakeup await_payment k --output x", nil, 2, "--output is not valid JSON"},
 		{"wakeup await_payment k --output @nowhere", nil, 2, "no such file"},
 		{"wakeup await_payment k --output 1", nil, 2, "output of task await_payment"}, // the function knows the type
 		{"wakeup a/b k --output 1 --function=", nil, 2, `task id "a/b"`},
@@ -99,15 +99,15 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"redrive --status completed", nil, 2, `--status is "completed"`},
 		{"redrive --status failed --since soon", nil, 2, `--since is "soon"`},
 		{"redrive --status failed", nil, 1, "deploy with the parameter ListIndex"},
-		{"enqueue", nil, 2, "it takes one task"},
-		{"enqueue count_words --input x", nil, 2, `--input is no JSON: line 1, column 1: invalid character 'x' looking for beginning of value (a text needs its quotes`},
+		{"enqueue", nil, 2, "enqueue takes one task"},
+		{"enqueue count_words --input x", nil, 2, `--input is not valid JSON: line 1, column 1: invalid character 'x' looking for beginning of value (a text needs its quotes`},
 		{`enqueue count_words --input {"a":1,}`, nil, 2, "line 1, column 8: invalid character '}' looking for beginning of object key string\n"}, // no talk of quotes
 		{`enqueue count_words --input {"a":1`, nil, 2, "line 1, column 7: unexpected end of JSON input"},
 		{"enqueue count_words --input @" + file("broken.json", "{\n \"ä\": 1,\n \"ö\": [1,,2]\n}\n"), nil, 2, "line 3, column 10: invalid character ','"},
 		{"enqueue count_words --input @" + file("latin1.json", "[1,\n\"caf\xe9\"]"), nil, 2, "line 2, column 5: byte 0xe9 is not UTF-8"}, // it was made another letter
 		{"enqueue count_words --input @", nil, 2, "a file's name must follow the @"},
-		{"enqueue count_words --input 1 --id x --key y", nil, 2, "--id and --key exclude each other"},
-		{"enqueue count_words --input 1 --delay 1s --start-at 2026-11-24T18:00:00Z", nil, 2, "--delay and --start-at exclude each other"},
+		{"enqueue count_words --input 1 --id x --key y", nil, 2, "--id and --key cannot be used together"},
+		{"enqueue count_words --input 1 --delay 1s --start-at 2026-11-24T18:00:00Z", nil, 2, "--delay and --start-at cannot be used together"},
 		{"enqueue count_words --input 1 --delay -1s", nil, 2, "--delay is -1s: it must not be negative"},
 		{"enqueue count_words --input 1 --max-attempts 0", nil, 2, "--max-attempts is 0: it must be at least 1"}, // it was one attempt
 		{"enqueue count_words --input 1 --timeout 0", nil, 2, "--timeout is 0s: it must be at least 1ms"},
@@ -119,7 +119,7 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue nothing --input 1", nil, 2, `unknown task "nothing"`},
 		{"enqueue count_words --input 1 --function=", nil, 2, "which enqueue function?"},
 		{"enqueue count_words --input 1", down, 1, "invoke function enqueue"},
-		{"enqueue count_words --input \"x\" --id there", nil, 1, "already exists: see it by perdure get there, or name another --id"},
+		{"enqueue count_words --input \"x\" --id there", nil, 1, "already exists: run perdure get there to see it, or choose another --id"},
 		{"enqueue count_words --input 1 --direct", nil, 2, "--direct needs --timeout"},
 		{"enqueue count_words --input 1 --direct --timeout 1s --max-attempts 2000", nil, 2, "MaxAttempts is 2000"},
 		{`enqueue count_words --input "x" --timeout 10m`, nil, 2, "no executor has more than 26s for an attempt: shorten it, or raise the timeout of the functions"},
@@ -135,7 +135,7 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue count_words --each /dev/null", nil, 0, "there are no lines: nothing was enqueued"},
 		{"enqueue count_words --input @" + large, nil, 2, "over Lambda's limit of 6 MB"},
 		{"enqueue count_words --input 1", []string{"AWS_ENDPOINT_URL_LAMBDA=", "AWS_REGION=us-east-1"}, 1, "no credentials for function enqueue"},
-		{"enqueue count_words --each " + broken, nil, 2, "line 2 is no JSON: nothing was enqueued: column 2: unexpected end"},
+		{"enqueue count_words --each " + broken, nil, 2, "line 2, column 2 is not valid JSON, so nothing was enqueued: unexpected end"},
 		{"enqueue count_words --each " + broken + " --wait", nil, 2, "--each does not go with"},
 		{"enqueue count_words --key-prefix x", nil, 2, "--key-prefix is for --each"},
 		{"enqueue count_words", nil, 2, "the input is missing"},
@@ -149,7 +149,7 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"enqueue count_words --input \"x\" --delay 1", nil, 2, "as in 90s or 5m"},
 		{"enqueue count_words --input \"x\" --wait-timeout 1s", nil, 2, "--wait-timeout is for --wait"},
 		{"enqueue count_words --input \"x\" --table nosuch", nil, 2, "the request is for table nosuch, and this function's is " + w.Table},
-		{"enqueue count_words --each " + broken + " --table nosuch", nil, 2, "line 2 is no JSON"},
+		{"enqueue count_words --each " + broken + " --table nosuch", nil, 2, "line 2, column 2 is not valid JSON"},
 		{"wakeup await_payment k --output 1 --table nosuch", nil, 1, "table not found: nosuch"},
 		{"wakeup await_payment k --failure=", nil, 2, "--failure is empty"},
 		{"wakeup await_payment k --output 1 --failure=", nil, 2, "--failure is empty"},
@@ -178,13 +178,13 @@ func TestWhatIsWrongIsToldInOneLine(t *testing.T) {
 		{"cancel there", []string{"PERDURE_RETENTION_DAYS=999999999"}, 2, "from 0 to 3650"},
 		{"redrive - there", nil, 2, "not both"},
 		{"run --host localhost", nil, 2, `--host is "localhost"`},
-		{"--version x", nil, 2, `there is no command "x"`},
+		{"--version x", nil, 2, `unknown command "x"`},
 		{"doctor", []string{"PERDURE_TABLE="}, 2, "which table?"},
 		{"doctor", noTable, 1, "table not found"},
 		{"doctor", down, 1, "describe table"},
 		{"queues", noTable, 1, "table not found"},
-		{"queues x", nil, 2, `queues: it takes no arguments, not "x"`},
-		{"version x", nil, 2, `version: it takes no arguments, not "x"`},
+		{"queues x", nil, 2, `queues takes no arguments, not "x"`},
+		{"version x", nil, 2, `version takes no arguments, not "x"`},
 	} {
 		args := strings.Fields(strings.ReplaceAll(test.args, "\"order 1\"", "\"order\x001\""))
 		for i := range args {

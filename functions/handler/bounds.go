@@ -70,8 +70,8 @@ func checkTexts(event json.RawMessage, r Request) error {
 	return nil
 }
 
-// inJSONsWords says what does not fit in a request by the names and types of JSON: whoever sent it need not know Go. What it
-// does not know stays as it is.
+// inJSONsWords rewrites an error of encoding/json with the names and types of JSON, because a sender of requests may not
+// know Go. It returns other errors unchanged.
 func inJSONsWords(err error) error {
 	var wrong *json.UnmarshalTypeError
 	var noTime *time.ParseError
@@ -79,11 +79,11 @@ func inJSONsWords(err error) error {
 	case errors.As(err, &noTime):
 		return fmt.Errorf("start_at is %.100q: it must be a time like 2026-11-24T18:00:00Z", strings.Trim(noTime.Value, `"`)) // the one time of a request
 	case strings.HasPrefix(err.Error(), "Time.UnmarshalJSON: "):
-		return errors.New("start_at is no text: it must be a time like 2026-11-24T18:00:00Z")
+		return errors.New("start_at is not a text: it must be a time like 2026-11-24T18:00:00Z")
 	case !errors.As(err, &wrong):
 		return err
 	case wrong.Field == "":
-		return fmt.Errorf("it is of type %s: it must be an object like {\"action\":\"tasks\"}", wrong.Value)
+		return fmt.Errorf("the request is of type %s: it must be an object like {\"action\":\"tasks\"}", wrong.Value)
 	}
 	must := "a text"
 	switch wrong.Type.Kind() { //nolint:exhaustive // a request has no others

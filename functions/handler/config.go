@@ -93,10 +93,10 @@ type Options struct {
 	Limits core.Limits
 	// KeepWakeups is how long a wake-up that comes before its sleeper is kept. Default 24 h.
 	KeepWakeups time.Duration
-	// Observer is told what the functions do, besides the metrics. Default: nobody is.
+	// Observer receives the events of the functions, besides the metrics. Default: none.
 	Observer core.Observer
 	// Flush is called before an invocation ends, for an observer that sends what it was told; its error is logged. It
-	// has until ctx ends, 10 s at most. Default: nothing is called.
+	// has until ctx ends, 10 s at most. Default: none.
 	Flush func(ctx context.Context) error
 	// Configure may change the configuration of a loop's engine before the engine is made of it; whatever the
 	// environment and the fields above say is in there already. Default: nothing is changed.

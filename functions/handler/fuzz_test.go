@@ -154,7 +154,7 @@ func TestWhatIsWrongWithARequestIsToldInJSONsWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for event, says := range map[string]string{
-		`[]`:                                   `it is of type array: it must be an object like {"action":"tasks"}`,
+		`[]`:                                   `the request is of type array: it must be an object like {"action":"tasks"}`,
 		`{"action":5}`:                         "action is of type number: it must be a text",
 		`{"action":"list","limit":"5"}`:        "limit is of type string: it must be a whole number",
 		`{"action":"list","limit":1.5}`:        "limit is of type number 1.5: it must be a whole number",
@@ -163,7 +163,7 @@ func TestWhatIsWrongWithARequestIsToldInJSONsWords(t *testing.T) {
 		`{"retry":{"max_delay_ms":"1s"}}`:      "retry.max_delay_ms is of type string: it must be a whole number",
 		`{"retry":{"jitter":true}}`:            "retry.jitter is of type bool: it must be a number",
 		`{"action":"enqueue","start_at":"9h"}`: `start_at is "9h": it must be a time like 2026-11-24T18:00:00Z`,
-		`{"action":"enqueue","start_at":5}`:    "start_at is no text: it must be a time",
+		`{"action":"enqueue","start_at":5}`:    "start_at is not a text: it must be a time",
 	} {
 		r, err := handle(t.Context(), json.RawMessage(event))
 		if err != nil || r.Error == nil || r.Error.Code != CodeBadRequest || !strings.Contains(r.Error.Message, says) || strings.Contains(r.Error.Message, "Go ") {

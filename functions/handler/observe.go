@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/core/guard"
 	"github.com/perdure-dev/perdure/functions/metrics"
 )
 
@@ -60,22 +61,17 @@ func (a *App) observing(ctx context.Context) (end func()) {
 // flushLimit is how long Options.Flush may take.
 const flushLimit = 10 * time.Second
 
-// flush calls Options.Flush, whose panic is an error as any other: what the invocation did is done. One that does not end
-// is left to itself.
+// flush calls Options.Flush and returns its error. A panic is an error too, and one that does not return in time is
+// abandoned: the invocation's work is already written.
 func (a *App) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
-	over := make(chan error, 1)
-	go func() {
-		err := errors.New("it ended its goroutine (runtime.Goexit)")
-		defer func() { over <- err }()
-		defer func() {
-			if p := recover(); p != nil {
-				err = panicError(p)
-			}
-		}()
-		err = a.Options.Flush(ctx)
-	}()
+	over := guard.Go(func() error {
+		if err := a.Options.Flush(ctx); err != nil {
+			return errors.New(err.Error()) // the error's method is the user's as well
+		}
+		return nil
+	}, func(failed guard.Failure) error { return errors.New(failed.Text) })
 	select {
 	case err := <-over:
 		return err
@@ -89,16 +85,6 @@ func (a *App) flush(ctx context.Context) error {
 	case <-grace.C:
 		return fmt.Errorf("it has not returned %s after the end of its context", flushLimit/10)
 	}
-}
-
-// panicError returns the error of a recovered panic. A value without a text of its own is told by its type: it may
-// contain itself.
-func panicError(p any) error {
-	switch p.(type) {
-	case error, fmt.Stringer, string:
-		return fmt.Errorf("panic: %v", p)
-	}
-	return fmt.Errorf("panic: %T", p)
 }
 
 func (a *App) flushMetrics(ctx context.Context) {

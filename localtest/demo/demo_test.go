@@ -123,7 +123,7 @@ func TestAFileThatChangesMeanwhileIsToldAsSuch(t *testing.T) {
 	if err := os.WriteFile(name, []byte("one one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if text := says(); !strings.Contains(text, "changed while they were counted, so it cannot be compared: run it again") {
+	if text := says(); !strings.Contains(text, "changed while the demo counted them: run it again") {
 		t.Error(text)
 	}
 }

@@ -136,7 +136,7 @@ func (j *job) killOne(ctx context.Context, p *progress.Printer, s *stack.Stack, 
 			if e.Function != stack.StartReady || !e.Busy {
 				continue
 			}
-			p.Line("half-way, %d of %d done: killing process %d of function %s with SIGKILL; what it runs at this moment is made again when its leases end",
+			p.Line("half-way, %d of %d done: killing process %d of function %s with SIGKILL; other processes run its work again when its leases end",
 				t.done, t.total(), e.PID, e.Function)
 			j.killed = true
 			return s.Lambda.Kill(e.PID, syscall.SIGKILL)

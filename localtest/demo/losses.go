@@ -8,8 +8,14 @@ import (
 	"sync"
 )
 
-// losses reads from the functions' logs what was lost with a process and made good: a record forgets its recoveries once it has
-// got on, and has none of its children's that were never put. It passes the logs on.
+// Messages of the engine's log lines that losses counts.
+const (
+	attemptRecovered = "attempt is recovered: its executor was lost"
+	childrenPutIn    = "children were missing and are put in"
+)
+
+// losses counts, from the functions' logs, what the engine recovered after a crash. The records do not tell it in the end: an
+// execution's count of recoveries starts again at 0 when an attempt ends by itself. It passes the logs on.
 type losses struct {
 	next io.Writer // nil for nobody
 
@@ -48,9 +54,9 @@ func (l *losses) read(line []byte) {
 		return // a line of something else
 	}
 	switch said.Message {
-	case "attempt is recovered: its executor was lost":
+	case attemptRecovered:
 		l.attempts++
-	case "children were missing and are put in":
+	case childrenPutIn:
 		l.children += said.Count
 	}
 }
@@ -59,5 +65,5 @@ func (l *losses) read(line []byte) {
 func (l *losses) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d attempts and %d children made again after a crash", l.attempts, l.children)
+	return fmt.Sprintf("%d attempts and %d children recovered after a crash", l.attempts, l.children)
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +37,29 @@ func TestTheSummaryTellsWhatTheKilledProcessLost(t *testing.T) {
 	if err := summarize(progress.New(&out), in, all, tasks.Counts{"a": 1}, time.Second, nil, lost); err != nil {
 		t.Fatal(err)
 	}
-	if want := "2 retries, 2 attempts and 3 children made again after a crash"; !strings.Contains(out.String(), want) {
+	if want := "2 retries, 2 attempts and 3 children recovered after a crash"; !strings.Contains(out.String(), want) {
 		t.Errorf("want %q:\n%s", want, out.String())
+	}
+}
+
+// The summary reads the messages of two log lines. Were one of them worded anew, it would tell of no recovery again.
+func TestTheSummaryReadsMessagesThatTheEngineLogs(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../core/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var source strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
+	}
+	for _, message := range []string{attemptRecovered, childrenPutIn} {
+		if !strings.Contains(source.String(), strconv.Quote(message)) {
+			t.Errorf("no line of the engine says %q", message)
+		}
 	}
 }

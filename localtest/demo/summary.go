@@ -84,7 +84,7 @@ func check(got, want tasks.Counts) error {
 func summarize(p *progress.Printer, in *input, all tree, counts tasks.Counts, took time.Duration, usage *meter.Usage, lost *losses) error {
 	if err := check(counts, in.counts); err != nil {
 		if now, again := readInput(in.folder); again == nil && !maps.Equal(now.counts, in.counts) {
-			err = fmt.Errorf("the files in %s changed while they were counted, so it cannot be compared: run it again: %w", in.folder, err)
+			err = fmt.Errorf("the files in %s changed while the demo counted them: run it again: %w", in.folder, err)
 		}
 		return err
 	}

@@ -85,7 +85,7 @@ func serve(ctx context.Context, p *progress.Printer) (stop func() error, err err
 	}
 	forward, err := forwardTo(strings.TrimPrefix(server.Endpoint(), "http://"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("port %s, where localtest/env.json has DynamoDB: %w: end what listens there, such as another make sam-table", port, err), server.Close())
+		return nil, errors.Join(fmt.Errorf("port %s, where localtest/env.json expects DynamoDB: %w: stop the process that listens there, such as another make sam-table", port, err), server.Close())
 	}
 	return func() error { return errors.Join(forward(), server.Close()) }, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// takes is the check of a command that takes so many arguments, none of them empty; what names them.
+// takes returns the check of a command that takes n arguments, none of them empty. what names them in the error.
 func takes(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		given := make([]string, len(args))
@@ -23,9 +23,9 @@ func takes(n int, what string) cobra.PositionalArgs {
 		case complete:
 			return nil
 		case len(args) == 0:
-			return fmt.Errorf("%s: it takes %s", cmd.Name(), what)
+			return fmt.Errorf("%s takes %s", cmd.Name(), what)
 		}
-		return fmt.Errorf("%s: it takes %s, not %s", cmd.Name(), what, strings.Join(given, " "))
+		return fmt.Errorf("%s takes %s, not %s", cmd.Name(), what, strings.Join(given, " "))
 	}
 }
 
@@ -37,18 +37,18 @@ func oneID(cmd *cobra.Command, args []string) error {
 	return takes(1, "one execution id")(cmd, args)
 }
 
-// maxID is how many bytes no execution's id has.
+// maxID is the length, in bytes, that no execution id exceeds.
 const maxID = 255
 
-// knownCommand is the check of a command that others are below: whatever is no command is an argument to it.
+// knownCommand is the check of a command that has others below it. cobra hands it every unknown name as an argument.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	if alike := cmd.SuggestionsFor(args[0]); len(alike) > 0 {
-		return fmt.Errorf("there is no command %q, but %s", args[0], strings.Join(alike, " and "))
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(alike, " or "))
 	}
-	return fmt.Errorf("there is no command %q", args[0])
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // usageArgs makes wrong arguments an error of the command line.
@@ -64,7 +64,7 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// helpCommand is cobra's help, which shows the whole of itself, and succeeds, for a command that there is not.
+// helpCommand returns a help command that refuses unknown commands. cobra's own shows the whole help for them and succeeds.
 func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
 	help := &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -97,7 +97,7 @@ func (a *app) helpCommand(root *cobra.Command) *cobra.Command {
 	return help
 }
 
-// flagError says what is wrong with a flag in the words of the command line, and not in those of what parses it.
+// flagError returns the error of a flag with its name, its value and what the value must be. pflag's own names Go functions.
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	var unknown *pflag.NotExistError
@@ -115,19 +115,19 @@ func flagError(cmd *cobra.Command, err error) error {
 			must = "true or false"
 		}
 		if errors.Is(err, strconv.ErrRange) {
-			must += ", and not so large"
+			must += " within the range of 64 bits"
 		}
 		err = fmt.Errorf("--%s is %q: it must be %s", invalid.GetFlag().Name, invalid.GetValue(), must)
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		if alike := flagsLike(cmd.Flags(), unknown.GetSpecifiedName()); len(alike) > 0 {
-			err = fmt.Errorf("%w, but there is --%s", err, strings.Join(alike, " and --"))
+			err = fmt.Errorf("%w: did you mean --%s?", err, strings.Join(alike, " or --"))
 		}
 	}
 	return usagef("%w: see %s --help", err, cmd.CommandPath())
 }
 
-// flagsLike returns the flags that a name may have been meant to be: cobra suggests commands, so it is asked about commands
-// that have the flags' names.
+// flagsLike returns the flags whose names are close to name. It uses cobra's suggestions, which cobra makes for commands
+// only, by way of commands with the flags' names.
 func flagsLike(flags *pflag.FlagSet, name string) []string {
 	names := &cobra.Command{SuggestionsMinimumDistance: 2}
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -162,7 +162,7 @@ func (a *app) readLines(name string) ([]bulkLine, error) {
 			continue
 		}
 		if at, err := checkJSON(data); err != nil {
-			return nil, usagef("--each: line %d is no JSON: nothing was enqueued: column %d: %w", n, column(data[:at]), err)
+			return nil, usagef("--each: line %d, column %d is not valid JSON, so nothing was enqueued: %w", n, column(data[:at]), err)
 		}
 		lines = append(lines, bulkLine{n, compact(bytes.Clone(data))})
 	}

@@ -51,7 +51,7 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return cfg, usagef("AWS configuration: %w: check --profile, AWS_PROFILE and the profiles in ~/.aws/config", err)
+		return cfg, usagef("load the AWS configuration: %w: check --profile, AWS_PROFILE and the profiles in ~/.aws/config", err)
 	}
 	return cfg, nil
 }

@@ -129,9 +129,9 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 	}
 	switch {
 	case o.id != "" && o.key != "":
-		return usagef("--id and --key exclude each other: a key makes the id")
+		return usagef("--id and --key cannot be used together: --key sets the id")
 	case f.Changed("delay") && o.startAt != "":
-		return usagef("--delay and --start-at exclude each other")
+		return usagef("--delay and --start-at cannot be used together")
 	case o.delay < 0:
 		return usagef("--delay is %s: it must not be negative", o.delay)
 	case f.Changed("max-attempts") && o.retry.MaxAttempts < 1:
@@ -165,13 +165,13 @@ func (o *enqueueOptions) check(f *pflag.FlagSet, function string) error {
 		}
 	}
 	for _, name := range []string{"timeout", "schedule-to-start", "start-to-finish", "retry-delay", "retry-max-delay"} {
-		// Whatever is asked for travels in whole milliseconds, of which 0 stands for what was not asked for.
+		// The request carries whole milliseconds, and 0 means that the flag was not given.
 		if d, _ := f.GetDuration(name); f.Changed(name) && d < time.Millisecond {
-			return usagef("--%s is %s: it must be at least 1ms: leave it out for the default", name, d)
+			return usagef("--%s is %s: it must be at least 1ms; leave the flag out for the default", name, d)
 		}
 	}
 	if f.Changed("delay") && o.delay == 0 {
-		o.start = time.Unix(0, 0).UTC() // at once, also where the task has a delay: no delay at all stands for the task's
+		o.start = time.Unix(0, 0).UTC() // at once: a delay of 0 in the request would mean the task's own
 	}
 	if prefixed {
 		o.key, _ = f.GetString("key-prefix") // it exists
@@ -257,7 +257,7 @@ func (a *app) enqueueOne(ctx context.Context, o *enqueueOptions, input json.RawM
 	id, err := enqueue(ctx, compact(input), o.key)
 	switch _, code := classify(err); {
 	case code == handler.CodeAlreadyExists && o.id != "":
-		return fmt.Errorf("%w: see it by perdure get %s, or name another --id", err, o.id)
+		return fmt.Errorf("%w: run perdure get %s to see it, or choose another --id", err, o.id)
 	case err != nil:
 		return err
 	case o.wait:

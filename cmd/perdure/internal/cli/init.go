@@ -68,7 +68,7 @@ source in a clone of it.`,
 		case errors.Is(err, scaffold.ErrModule):
 			return usagef("%w: name one with --module", err)
 		case errors.Is(err, scaffold.ErrTaken):
-			return usagef("%w: name another one with --module, as in example.com/shop", err)
+			return usagef("%w: choose another with --module, as in example.com/shop", err)
 		case err != nil:
 			return usagef("init: %w", err)
 		}

@@ -36,16 +36,16 @@ func (a *app) readJSON(flag, value string) (json.RawMessage, error) {
 	}
 	if at, err := checkJSON(data); err != nil {
 		before := data[:at]
-		return nil, usagef("%s is no JSON: line %d, column %d: %w", flag, bytes.Count(before, []byte{'\n'})+1, column(before), err)
+		return nil, usagef("%s is not valid JSON: line %d, column %d: %w", flag, bytes.Count(before, []byte{'\n'})+1, column(before), err)
 	}
 	return json.RawMessage(data), nil
 }
 
-// byteOrderMark begins text files of Windows; it is no part of what they say.
+// byteOrderMark is what text files of Windows begin with. It is not part of the text.
 var byteOrderMark = []byte("\ufeff")
 
-// checkJSON returns what is wrong with a JSON value, and at which byte. Bytes that are no UTF-8 are refused: whoever reads the
-// value would find others in their place.
+// checkJSON returns what is wrong with a JSON value, and the offset of that byte. It refuses bytes that are not UTF-8, because
+// encoding/json would replace them.
 func checkJSON(data []byte) (at int, err error) {
 	for at < len(data) {
 		r, size := utf8.DecodeRune(data[at:])

@@ -106,7 +106,7 @@ func waitEnded(ctx context.Context, id, status string) error {
 	if errors.As(context.Cause(ctx), &over) {
 		return &commandError{exitUnfinished, "unfinished", fmt.Errorf("execution %s is %s: %w", id, status, over)}
 	}
-	return fmt.Errorf("the wait for execution %s (%s) is given up, the execution goes on: %w", id, status, context.Cause(ctx))
+	return fmt.Errorf("stopped waiting for execution %s (%s), which continues: %w", id, status, context.Cause(ctx))
 }
 
 // printEnd prints a finished execution's output, or returns the error that it ended with.

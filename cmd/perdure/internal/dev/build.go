@@ -31,7 +31,7 @@ func newBuilder(dir, pkg, out string) (*builder, error) {
 		return nil, fmt.Errorf("%w in %s: there is no go.mod: name the module's folder with --dir, or make one with perdure init", ErrNoFunctions, dir)
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		return nil, fmt.Errorf("the functions are built with Go, which is not on the PATH: get it from https://go.dev/dl: %w", err)
+		return nil, fmt.Errorf("Go is not on the PATH, and perdure run builds the functions with it: install it from https://go.dev/dl: %w", err)
 	}
 	b := &builder{dir: dir, pkg: pkg, out: out}
 	if pkg != "" {
@@ -111,9 +111,9 @@ func (b *builder) compile(ctx context.Context, pkg, out string) error {
 		}
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 	}
-	// Of a package that is no program the compiler writes what others are linked with.
+	// For a package that is not main, go build writes an archive without the bits of an executable file.
 	if info, err := os.Stat(out); err != nil || info.Mode()&0o111 == 0 {
-		return fmt.Errorf("build %s: it is no program: it must be a main package that calls handler.Start", pkg)
+		return fmt.Errorf("package %s is not a program: it must be package main and call handler.Start", pkg)
 	}
 	return nil
 }

@@ -87,10 +87,10 @@ func sourceFolder() string {
 // Name is the last part of the module's path.
 func (a App) Name() string { return a.Module[strings.LastIndexByte(a.Module, '/')+1:] }
 
-// plain are texts that neither a shell nor go.mod takes for anything but themselves.
+// plain matches texts that need quotes neither in a shell nor in go.mod.
 var plain = regexp.MustCompile(`^[A-Za-z0-9._~:+@%=-]*(/[A-Za-z0-9._~:+@%=-]+)*/?$`)
 
-// Shell returns a text as a shell takes it for one word.
+// Shell returns the text quoted, where it needs that, so that a POSIX shell reads it as one word.
 func Shell(text string) string {
 	if text != "" && plain.MatchString(text) && text[0] != '~' {
 		return text
@@ -98,7 +98,7 @@ func Shell(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// Source is Replace as go.mod has it.
+// Source returns Replace as go.mod needs it: quoted where it has a space or another special character.
 func (a App) Source() string {
 	if plain.MatchString(a.Replace) {
 		return a.Replace
@@ -106,7 +106,8 @@ func (a App) Source() string {
 	return strconv.Quote(a.Replace)
 }
 
-// Stack is the name as CloudFormation takes it for a stack: letters, digits and '-', a letter first, at most 128.
+// Stack returns a stack name that CloudFormation accepts: letters, digits and '-', a letter first, at most 128 characters
+// (AWS documentation, CreateStack, StackName).
 func (a App) Stack() string {
 	name := notInStack.ReplaceAllString(a.Name(), "-")
 	if first := name[0]; first < 'A' || first > 'z' || first > 'Z' && first < 'a' {
@@ -122,10 +123,10 @@ var modulePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9
 // ErrModule means that a module path is none.
 var ErrModule = errors.New("module path must have letters, digits, '-', '_', '.' and '/'")
 
-// ErrTaken means that a module path is one that Go does not build.
-var ErrTaken = errors.New("module path is taken")
+// ErrTaken means that Go cannot build a module of this path: it is a package of Go's own, perdure's, or holds a part that Go refuses.
+var ErrTaken = errors.New("Go cannot build a module of this path")
 
-// inGo are the first parts of the paths of Go's own packages, which win over a module's.
+// inGo are the first parts of the import paths of Go's own packages. The go command prefers those to a module's.
 var inGo = strings.Fields(`archive bufio builtin bytes cmd cmp compress container context crypto database debug embed encoding
 	errors expvar flag fmt go hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime
 	slices sort strconv strings structs sync syscall testing text time unicode unique unsafe vendor weak`)
@@ -141,13 +142,13 @@ func (a App) check() error {
 	parts := strings.Split(a.Module, "/")
 	switch {
 	case slices.Contains(inGo, parts[0]):
-		return fmt.Errorf("%q: %w: Go has a package %s of its own", a.Module, ErrTaken, parts[0])
+		return fmt.Errorf("%q: %w: Go has its own package %s", a.Module, ErrTaken, parts[0])
 	case a.Module == corePath:
 		return fmt.Errorf("%q: %w: it is perdure's own", a.Module, ErrTaken)
 	}
 	for _, part := range parts {
 		if forbidden.MatchString(part) {
-			return fmt.Errorf("%q: %w: Go refuses a part that is %q", a.Module, ErrTaken, part)
+			return fmt.Errorf("%q: %w: Go refuses the part %q", a.Module, ErrTaken, part)
 		}
 	}
 	return nil
