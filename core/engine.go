@@ -378,6 +378,16 @@ func (r *Result) add(s Swept) {
 	}
 }
 
+// then returns what a pass did that looked once more and did next.
+func (r Result) then(next Result) Result {
+	next.Due = max(r.Due, r.Done+next.Due)
+	next.OldestDue = earlier(r.OldestDue, next.OldestDue)
+	next.Done += r.Done
+	next.Lost += r.Lost
+	next.Corrupt += r.Corrupt
+	return next
+}
+
 // sweep returns the bounds of a sweep at the present time.
 func (x *Executor) sweep(limit int) Sweep {
 	return Sweep{Now: Millis(time.Now()), Limit: limit, MaxRecoveries: x.cfg.MaxRecoveries}

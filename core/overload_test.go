@@ -170,6 +170,64 @@ func TestOverload_OfAStoreThatStallsForAWhileFailsNone(t *testing.T) {
 	}
 }
 
+// claims counts the executions that were claimed.
+type claims struct {
+	slowed
+	n *atomic.Int64
+}
+
+func (s claims) ClaimReady(ctx context.Context, claim core.ReadyClaim) (core.Swept, error) {
+	swept, err := s.slowed.ClaimReady(ctx, claim)
+	s.n.Add(int64(len(swept.Executions)))
+	return swept, err
+}
+
+// An executor that knew nothing of the store yet claimed all that it had room for. The last claim came so late that none of
+// them began in time: all were given back, each for longer than the one before.
+func TestOverload_OfWhatAFreshExecutorClaimsNothingIsGivenBack(t *testing.T) {
+	t.Parallel()
+	for _, byID := range []bool{false, true} {
+		t.Run(map[bool]string{false: "from the queue", true: "by id"}[byID], func(t *testing.T) {
+			t.Parallel()
+			task := core.NewTask("task", func(_ context.Context, in int) (int, error) { return in, nil }, core.TaskOptions{Timeout: 5 * time.Second})
+			inIdleWorld(t, []core.Definition{task}, func(w *world) {
+				var claimed atomic.Int64
+				w.config.Store = claims{slowed{w.store, &busyStore{each: 40 * time.Millisecond, alone: true}}, &claimed}
+				var handles []*core.Handle[int]
+				var ids []string
+				for i := range 50 {
+					handles = append(handles, enqueue(w, task, i))
+					ids = append(ids, handles[i].ID())
+				}
+				began := time.Now()
+				x := w.engine().NewExecutor(core.ExecutorOptions{Deadline: began.Add(30 * time.Second)})
+				if byID {
+					if _, err := x.StartIDs(w.ctx, ids); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := x.Repeat(w.ctx, core.LoopStartReady, began); err != nil {
+					t.Error(err)
+				}
+				x.Flush()
+				ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+				defer cancel()
+				for i, h := range handles {
+					if n, err := h.Wait(ctx); err != nil || n != i {
+						t.Errorf("task %d returned %d, %v", i, n, err)
+					}
+				}
+				if n := claimed.Load(); n != 50 {
+					t.Errorf("50 tasks were claimed %d times", n)
+				}
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("the last ended after %s", took)
+				}
+			})
+		})
+	}
+}
+
 // claimedSteps counts the steps that went through the ready queue.
 type claimedSteps struct {
 	slowed

@@ -16,11 +16,17 @@ type pace struct {
 	usual    time.Duration // what an answer takes: a mean in which the last ones weigh most
 	look     time.Duration // usual, of looks at the queue that found nothing
 	lag      time.Duration // the longest of late between a claim and the beginning of its code
-	late     int           // attempts in a row whose code could not begin in time
+	late     int           // how often in a row code could not begin in time
+	lateAt   time.Time     // when that was last
+	claim    int           // how many executions a claim may ask for; 0 until one was answered
 }
 
-// firstLimit is the least that the first answer, which may have set up a connection, makes of the limit.
-const firstLimit = 4
+const (
+	// firstLimit is the least that the first answer, which may have set up a connection, makes of the limit.
+	firstLimit = 4
+	// firstClaim is how many executions are claimed at once before it is known how long the store takes for them.
+	firstClaim = 8
+)
 
 // most returns the limit, which is at most the executor's slots. The caller holds x.mu, as of all below that say nothing
 // else.
@@ -71,6 +77,30 @@ func (x *Executor) timed(ctx context.Context, began time.Time) {
 	}
 	x.mu.Unlock()
 	x.startPatients(context.WithoutCancel(ctx), w, waits)
+}
+
+// claimLimit returns how many executions may be claimed at once: as many as the store can claim in a moment, since none of
+// them begins before the last is claimed, and the leases of all count from the first.
+func (x *Executor) claimLimit() int {
+	if x.pace.claim == 0 {
+		return firstClaim
+	}
+	return x.pace.claim
+}
+
+// claimed notes how long a claim of n executions took. It takes x.mu.
+func (x *Executor) claimed(n int, took time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	moment := min(2*quick, x.cfg.Leeway/4)
+	can := x.cfg.Concurrency
+	if took > 0 {
+		can = int(max(1, min(float64(can), float64(n)*float64(moment)/float64(took))))
+	}
+	if took <= moment { // a claim of few tells little about one of many
+		can = max(can, x.claimLimit())
+	}
+	x.pace.claim = can
 }
 
 // unhurried returns a pause before another look at a queue, which is so many times as long as an answer of the store takes
@@ -137,7 +167,10 @@ func (x *Executor) beginsLate(claimed, start time.Time, timeout time.Duration) b
 	defer x.mu.Unlock()
 	x.pace.lag = max(now.Sub(claimed), x.pace.lag-x.pace.lag/16)
 	if now.Sub(start) > max(time.Second, timeout/4) {
-		x.pace.late++
+		if claimed.After(x.pace.lateAt) { // those claimed before have met the same slowness
+			x.pace.late++
+			x.pace.lateAt = now
+		}
 		return true
 	}
 	x.pace.late = 0

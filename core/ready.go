@@ -21,17 +21,44 @@ func (x *Executor) StartIDs(ctx context.Context, ids []string) (Result, error) {
 	return x.claim(ctx, len(ids), ids)
 }
 
+// claim claims at most limit executions, those of the ids if there are any, and starts their attempts: as many at once as the
+// store can claim in a moment.
 func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, error) {
-	now, extra := Millis(time.Now()), x.extra()
-	left := x.left(now)
-	if left < x.shortest || !x.begin() {
+	if x.left(Millis(time.Now())) < x.shortest || !x.begin() {
 		return Result{Unseen: true}, nil
 	}
 	defer x.work.Done()
-	room := x.reserve(limit)
-	if room == 0 {
-		return Result{Unseen: true, more: true}, nil
+	var all Result
+	for looked := false; ; looked = true {
+		room, bounded := x.reserveClaim(limit)
+		if room == 0 {
+			all.Unseen, all.more = !looked, true
+			return all, nil
+		}
+		result, err := x.claimAtOnce(ctx, room, ids)
+		all = all.then(result)
+		left := ids[min(room, len(ids)):]
+		if err != nil || !bounded || len(left) == 0 && (ids != nil || !result.more) {
+			return all, err
+		}
+		ids, limit = left, limit-room
 	}
+}
+
+// reserveClaim takes room for a claim of at most limit executions, and reports whether it is for fewer than there is room for.
+func (x *Executor) reserveClaim(limit int) (room int, bounded bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	most := max(0, min(limit, x.room()))
+	room = min(most, x.claimLimit())
+	x.free -= room
+	return room, room < most
+}
+
+// claimAtOnce claims executions for which room is taken, and starts their attempts.
+func (x *Executor) claimAtOnce(ctx context.Context, room int, ids []string) (Result, error) {
+	now, extra := Millis(time.Now()), x.extra()
+	left := x.left(now)
 	x.mu.Lock()
 	shared := !x.brief || x.backlog // an executor that is soon gone leaves none for others who may be gone too
 	x.mu.Unlock()
@@ -48,6 +75,8 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	x.timed(ctx, began)
 	if len(swept.Executions) == 0 {
 		x.looked(time.Since(began))
+	} else {
+		x.claimed(len(swept.Executions), time.Since(began))
 	}
 	result.add(swept)
 	result.more = len(swept.Executions) == room
