@@ -38,9 +38,10 @@ var onceName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 //
 // The writes are to any tables of the account and region, at most 99, and may have conditions. When one of these fails,
 // nothing is written, the completion neither; the error is then the *types.TransactionCanceledException as it came, whose
-// reasons begin with the completion's, so that the reason of entry i is number i+1. An error that matches
-// core.ErrUnknownOutcome means what it says: calling again, which the next attempt does, tells. Other errors match
-// core.ErrInvalid or core.ErrTooLarge.
+// reasons begin with the completion's, so that the reason of entry i is number i+1. A transaction that was cancelled
+// because another one holds an item, or because a table is throttled, is tried again as TransactWrite does it. An error
+// that matches core.ErrUnknownOutcome means what it says: calling again, which the next attempt does, tells. Other errors
+// match core.ErrInvalid or core.ErrTooLarge.
 //
 // The completion is an item of at most 300 KB beside the execution, and is kept as long as the payloads of an execution
 // that ends now. It costs twice what a put costs, and each of the writes twice what it costs alone.
@@ -64,8 +65,12 @@ func Once[Out any](ctx context.Context, s *Store, name string, out Out, writes .
 		return zero, fmt.Errorf("%w: effect %q has %d writes, the limit is %d", core.ErrTooLarge, name, len(writes), maxOnceEntries)
 	}
 	key := primaryKey(info.ExecutionID, effectKey(info, name))
-	_, err = api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
+	err = transact(ctx, api, &dynamodb.TransactWriteItemsInput{
 		TransactItems: append([]types.TransactWriteItem{{Put: s.completion(key, data, time.Now())}}, writes...),
+	}, func(reasons []types.CancellationReason) bool {
+		// While the completion is in somebody else's transaction, a condition of the effect's own may fail because of
+		// that one: only the completion tells.
+		return passes(reasons) || len(reasons) > 0 && passing[aws.ToString(reasons[0].Code)]
 	})
 	var cancelled *types.TransactionCanceledException
 	switch {

@@ -2,9 +2,12 @@ package dynamostore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/perdure-dev/perdure/core"
@@ -26,6 +29,11 @@ const (
 // ConditionalCheckFailed at the entry's place: for the execution, whose entry is the last, that means that its id,
 // key or unique key is taken; a key (EnqueueOptions.Key) is not compared with an earlier one's input here.
 //
+// The SDK does not try a transaction again that was cancelled, also not one that was cancelled because another
+// transaction holds an item (TransactionConflict) or because a table is throttled (ThrottlingError,
+// ProvisionedThroughputExceeded). Nothing was written then, and the same request may be sent again: send it by
+// TransactWrite, which does that.
+//
 // An error means that nothing was written but, perhaps, the store's own settings. It matches core.ErrTooLarge when the
 // input takes more than 3 MB, compressed: such an input does not fit a transaction.
 func EnqueueTx[In, Out any](
@@ -35,15 +43,61 @@ func EnqueueTx[In, Out any](
 	if err != nil {
 		return nil, nil, err
 	}
-	entries, err := s.transact(ctx, e)
+	entries, err := s.entries(ctx, e)
 	if err != nil {
 		return nil, nil, fmt.Errorf("enqueue task %s in a transaction: %w", e.TaskID, err)
 	}
 	return t.HandleOf(c, e.ID), entries, nil
 }
 
-// transact returns the entries that put a new record, behind its parts.
-func (s *Store) transact(ctx context.Context, e *core.Execution) ([]types.TransactWriteItem, error) {
+// passing are the reasons for which DynamoDB cancels a transaction that say nothing about its entries (AWS
+// documentation, TransactionCanceledException).
+var passing = map[string]bool{"TransactionConflict": true, "ThrottlingError": true, "ProvisionedThroughputExceeded": true}
+
+// passes reports whether the reasons of a cancelled transaction are all of the kind that passes by itself.
+func passes(reasons []types.CancellationReason) bool {
+	some := false
+	for _, r := range reasons {
+		switch code := aws.ToString(r.Code); {
+		case passing[code]:
+			some = true
+		case code != "" && code != "None":
+			return false
+		}
+	}
+	return some
+}
+
+// TransactWrite sends a transaction, and sends it again, with growing pauses and within 20 s, as long as DynamoDB cancels
+// it for reasons that pass: an item that another transaction holds (TransactionConflict), a throttled table
+// (ThrottlingError, ProvisionedThroughputExceeded). The SDK does not. Its error is that of the last try; a
+// *types.TransactionCanceledException means that nothing was written. Any
+// other error leaves open whether it was written, except where DynamoDB refused the request itself.
+func TransactWrite(ctx context.Context, api TransactAPI, in *dynamodb.TransactWriteItemsInput) error {
+	return transact(ctx, api, in, passes)
+}
+
+// transact sends a transaction until it is not cancelled for reasons for which again is true.
+func transact(
+	ctx context.Context, api TransactAPI, in *dynamodb.TransactWriteItemsInput, again func([]types.CancellationReason) bool,
+) error {
+	for try := 1; ; try++ {
+		_, err := api.TransactWriteItems(ctx, in)
+		var cancelled *types.TransactionCanceledException
+		if try == requestTries || !errors.As(err, &cancelled) || !again(cancelled.CancellationReasons) {
+			return err //nolint:wrapcheck // the caller judges it as it came
+		}
+		pause, _ := pauseAfter(try, nil)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err //nolint:wrapcheck // nothing was written
+		}
+	}
+}
+
+// entries returns the entries that put a new record, behind its parts.
+func (s *Store) entries(ctx context.Context, e *core.Execution) ([]types.TransactWriteItem, error) {
 	if err := s.announceShards(ctx); err != nil {
 		return nil, err
 	}

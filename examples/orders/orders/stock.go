@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/perdure-dev/perdure/core"
+	"github.com/perdure-dev/perdure/dynamostore"
 )
 
 // OrderLine is one line of an order.
@@ -52,7 +53,7 @@ func (s *Shop) reserveLine(ctx context.Context, l OrderLine) (int, error) {
 	cents := l.Quantity * numberOf(stock, "cents")
 	line := lineKey(l.Order, l.Index)
 	line["state"] = text(reserved)
-	_, err = s.db.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+	err = dynamostore.TransactWrite(ctx, s.db, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
 		{Put: &types.Put{TableName: &s.table, Item: line, ConditionExpression: aws.String("attribute_not_exists(pk)")}},
 		{Update: s.move(l, "available - :n", "available >= :n")},
 	}})
@@ -89,7 +90,7 @@ func (s *Shop) releaseLine(ctx context.Context, l OrderLine) (bool, error) {
 	if !errors.As(err, &exists) {
 		return false, err
 	}
-	_, err = s.db.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+	err = dynamostore.TransactWrite(ctx, s.db, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
 		{Update: &types.Update{
 			TableName: &s.table, Key: lineKey(l.Order, l.Index),
 			UpdateExpression: aws.String("SET #state = :released"), ConditionExpression: aws.String("#state = :reserved"),

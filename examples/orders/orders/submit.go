@@ -39,7 +39,7 @@ func (w *Workflow) Submit(ctx context.Context, c *handler.Client, o Order, now t
 	}
 	order := orderKey(o.ID)
 	order["order"], order["status"] = text(string(data)), text(string(Received))
-	_, err = c.DynamoDB.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: append(entries,
+	err = dynamostore.TransactWrite(ctx, c.DynamoDB, &dynamodb.TransactWriteItemsInput{TransactItems: append(entries,
 		types.TransactWriteItem{Put: &types.Put{
 			TableName: &w.Shop.table, Item: order, ConditionExpression: aws.String("attribute_not_exists(pk)"),
 		}},
