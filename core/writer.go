@@ -22,13 +22,26 @@ const (
 
 // persist calls write until its outcome is known. That is safe because a write that took effect recognises its
 // own nonce.
-func persist(ctx context.Context, write func() error) error {
+func persist(ctx context.Context, write func() error) error { return persistAgain(ctx, nil, write) }
+
+// persistAgain is persist for a write whose error in an earlier call is before; nil for a first one. Once a call's outcome
+// was unknown, only an answer about the record tells it: a later call that is refused says nothing of the earlier one.
+func persistAgain(ctx context.Context, before error, write func() error) error {
 	pause := writePause
 	for try := 1; ; try++ {
 		err := write()
-		if err == nil || !errors.Is(err, ErrUnknownOutcome) || try == writeTries {
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrUnknownOutcome):
+			if before == nil || aboutRecord(err) {
+				return err
+			}
+			return fmt.Errorf("%w: an earlier try ended without an answer: %w", ErrUnknownOutcome, err)
+		case try == writeTries:
 			return err
 		}
+		before = err
 		if sleep(ctx, pause) != nil {
 			return err
 		}
@@ -36,8 +49,21 @@ func persist(ctx context.Context, write func() error) error {
 	}
 }
 
-func (w writer) insert(ctx context.Context, e *Execution) error {
-	return persist(ctx, func() error { return w.store.Insert(ctx, []*Execution{e})[0] })
+// aboutRecord reports whether the error of a write says what the store has of the record.
+func aboutRecord(err error) bool {
+	for _, answer := range []error{ErrAlreadyExists, ErrConflict, ErrNotFound, ErrCorrupt} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w writer) insert(ctx context.Context, e *Execution) error { return w.insertAgain(ctx, e, nil) }
+
+// insertAgain is insert for an execution whose insertion ended with the error before; nil for a first one.
+func (w writer) insertAgain(ctx context.Context, e *Execution, before error) error {
+	return persistAgain(ctx, before, func() error { return w.store.Insert(ctx, []*Execution{e})[0] })
 }
 
 // insertAll puts new executions; the errors are in their order.
@@ -50,7 +76,7 @@ func (w writer) insertAll(ctx context.Context, executions []*Execution) []error 
 		}
 	}
 	_ = inParallel(ctx, unknown, func(ctx context.Context, i int) error {
-		errs[i] = w.insert(ctx, executions[i])
+		errs[i] = w.insertAgain(ctx, executions[i], errs[i])
 		return nil // each error is its execution's own
 	})
 	return errs

@@ -2,6 +2,8 @@ package dynamostore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -52,7 +54,8 @@ type turn int
 const (
 	written  turn = iota
 	goAlone       // it is to be written by itself, and has room for that
-	notPlain      // it may be written or not
+	notPlain      // it is to be written by itself, and needs no room: it was refused in a batch, or cannot be in one
+	unanswered    // the same, and the batch may have written it
 )
 
 // batcher gathers the writes that wait.
@@ -75,7 +78,7 @@ func (b *batcher) write(ctx context.Context, st *statement, alone func() error) 
 	case goAlone:
 		defer b.leave(ctx)
 		return alone()
-	case notPlain:
+	case notPlain, unanswered:
 		return alone()
 	case written:
 	}
@@ -86,6 +89,8 @@ func (b *batcher) write(ctx context.Context, st *statement, alone func() error) 
 			return nil
 		case goAlone:
 			defer b.leave(ctx)
+		case unanswered:
+			return doubted(alone())
 		case notPlain:
 		}
 		return alone()
@@ -93,6 +98,17 @@ func (b *batcher) write(ctx context.Context, st *statement, alone func() error) 
 		b.withdraw(ctx, st)
 		return alone() // which says that the outcome is unknown
 	}
+}
+
+// doubted returns the error of a write that an earlier request, which got no answer, may have done: unless the record itself
+// tells, the outcome is not known.
+func doubted(err error) error {
+	var conflict *core.ConflictError
+	if err == nil || errors.As(err, &conflict) || errors.Is(err, core.ErrAlreadyExists) || errors.Is(err, core.ErrNotFound) ||
+		errors.Is(err, core.ErrUnknownOutcome) {
+		return err
+	}
+	return fmt.Errorf("%w: an earlier request ended without an answer: %w", core.ErrUnknownOutcome, err)
 }
 
 // enter gives a statement room for a request of its own, or makes it wait; notPlain is for one that cannot.
@@ -182,11 +198,15 @@ func (b *batcher) send(ctx context.Context, batch []*statement) {
 	}
 	b.tell(batch, out, t.throttled, err)
 	b.leave(ctx)
+	failed := notPlain
+	if t.lostBefore || t.lost || err != nil && !definite(err) {
+		failed = unanswered
+	}
 	for i, st := range batch {
 		if i < len(out.Responses) && out.Responses[i].Error == nil {
 			st.turn <- written
 		} else {
-			st.turn <- notPlain
+			st.turn <- failed
 		}
 	}
 }

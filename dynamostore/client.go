@@ -73,12 +73,14 @@ func httpClient() *awshttp.BuildableClient {
 // SDK's quota of retries is left out: a table that throttles for long would use it up and fail every write at once,
 // and an executor has no more requests under way than attempts anyway.
 func retryer() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.Backoff, o.RateLimiter = requestTries, retry.BackoffDelayerFunc(pauseAfter), ratelimit.None
-		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
-			"TransactionConflictException": {}, // a caller's own transaction holds the item
-		}})
-	})
+	return retry.NewStandard(retryOptions)
+}
+
+func retryOptions(o *retry.StandardOptions) {
+	o.MaxAttempts, o.Backoff, o.RateLimiter = requestTries, retry.BackoffDelayerFunc(pauseAfter), ratelimit.None
+	o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+		"TransactionConflictException": {}, // a caller's own transaction holds the item
+	}})
 }
 
 // pauseAfter returns how long to wait after a number of failed tries: a random part, at least a half, of what is

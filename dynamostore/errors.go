@@ -87,21 +87,69 @@ func writeError(table string, err error) error {
 	return fmt.Errorf("%w: %w", core.ErrUnknownOutcome, explain(table, err))
 }
 
-// definite reports whether DynamoDB said, or must have said, that a write did not take effect.
+// definite reports whether DynamoDB said, or must have said, that a write did not take effect, in all of its tries.
 func definite(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, new(*lostTryError)) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
-	// A throttled request was sent before as a rule, and the answer may have been lost then.
+	// A client that is not LoadClient's may not tell how its earlier tries ended.
 	if errors.As(err, new(*retry.MaxAttemptsError)) || throttled(err) {
 		return false
 	}
+	return refusal(err)
+}
+
+// refusal reports whether the error of one try says that DynamoDB did not do what it was asked for.
+func refusal(err error) bool {
 	// Not every error has a type in the SDK that says whose fault it is: the status does.
 	var answer *smithyhttp.ResponseError
 	if errors.As(err, &answer) {
 		return answer.HTTPStatusCode() >= 400 && answer.HTTPStatusCode() < 500
 	}
 	return credentialsMissing(err)
+}
+
+// lostTryError is the error of a write's last try when an earlier one ended without an answer, because the connection
+// broke or DynamoDB failed: that one may have been written, whatever the last one says.
+type lostTryError struct{ err error }
+
+func (e *lostTryError) Error() string {
+	return "an earlier try ended without an answer; the last one: " + e.err.Error()
+}
+
+func (e *lostTryError) Unwrap() error { return e.err }
+
+// judge returns a write's error as a *lostTryError where a try before the last ended without an answer. A failed
+// condition stays as it is: the item tells whose write it has. So does a cancelled transaction: its tries have one token,
+// and had an earlier one been written, the last would have succeeded.
+func (t *tries) judge(err error) error {
+	if _, failed := conditionFailed(err); err == nil || failed || !t.lostBefore || errors.As(err, new(*types.TransactionCanceledException)) {
+		return err
+	}
+	return &lostTryError{err}
+}
+
+// judged is an API whose writes tell of all their tries, not of the last alone.
+type judged struct{ API }
+
+// Options returns the client's options, for errors that name region and endpoint.
+func (j judged) Options() dynamodb.Options {
+	if client, ok := j.API.(interface{ Options() dynamodb.Options }); ok {
+		return client.Options()
+	}
+	return dynamodb.Options{}
+}
+
+func (j judged) PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error) {
+	var t tries
+	out, err := j.API.PutItem(ctx, in, t.counted(opts)...)
+	return out, t.judge(err)
+}
+
+func (j judged) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	var t tries
+	out, err := j.API.UpdateItem(ctx, in, t.counted(opts)...)
+	return out, t.judge(err)
 }
 
 // refused reports whether DynamoDB found fault with a request itself, such as a sum of what is no number.

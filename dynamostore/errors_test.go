@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -123,5 +124,95 @@ func TestAWriteWhoseContextEndsHasAnUnknownOutcome(t *testing.T) {
 	cancel()
 	if err := s.Insert(ctx, []*core.Execution{ready("b", 10)})[0]; !errors.Is(err, core.ErrUnknownOutcome) || !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// inTurn answers each try of a request with the next of its answers; nil is a connection that broke.
+type inTurn struct {
+	answers []*answering
+	tries   int
+}
+
+func (a *inTurn) Do(r *http.Request) (*http.Response, error) {
+	answer := a.answers[min(a.tries, len(a.answers)-1)]
+	a.tries++
+	if answer == nil {
+		return nil, errors.New("the connection was cut")
+	}
+	return answer.Do(r)
+}
+
+// Only the last try was judged: a write that was made, and whose answer was lost, was said not to be there when the next try
+// was refused.
+func TestWrite_IsOfUnknownOutcomeWhenAnEarlierTryEndedWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	denied, expired, conflict := &answering{400, "AccessDeniedException"}, &answering{400, "ExpiredTokenException"}, &answering{400, "TransactionConflictException"}
+	broken, throttled, wrong := &answering{500, "InternalServerError"}, &answering{400, "ThrottlingException"}, &answering{400, "ValidationException"}
+	for name, c := range map[string]struct {
+		answers []*answering
+		unknown bool
+	}{
+		"cut, then denied":                 {[]*answering{nil, denied}, true},
+		"failed, then expired":             {[]*answering{broken, expired}, true},
+		"failed, throttled, then wrong":    {[]*answering{broken, throttled, wrong}, true},
+		"throttled, cut, throttled, wrong": {[]*answering{throttled, nil, throttled, wrong}, true},
+		"denied":                           {[]*answering{denied}, false},
+		"throttled, then denied":           {[]*answering{throttled, denied}, false},
+		"conflict, then wrong":             {[]*answering{conflict, wrong}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, usage := range []func(Usage){nil, func(Usage) {}} {
+				way := &inTurn{answers: c.answers}
+				client := dynamodb.New(dynamodb.Options{
+					Region: "eu-west-1", BaseEndpoint: aws.String("http://127.0.0.1:9"), HTTPClient: way,
+					Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+					Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+						retryOptions(o)
+						o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+					}),
+				})
+				s, err := New(client, "jobs", Options{Usage: usage})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.announced = true // so that the first request is the write
+				err = s.Insert(t.Context(), []*core.Execution{ready("a", 10)})[0]
+				if err == nil || errors.Is(err, core.ErrUnknownOutcome) != c.unknown || way.tries != len(c.answers) {
+					t.Errorf("%d tries, outcome unknown is to be %t: %v", way.tries, c.unknown, err)
+				}
+				if strings.Contains(err.Error(), "eu-west-1") != (c.answers[len(c.answers)-1] != wrong) {
+					t.Errorf("the error does not say what to do: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A batch whose answer was lost may have written what is refused by itself then.
+func TestWrite_IsOfUnknownOutcomeWhenItsBatchEndedWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	refused, there := errors.New("access denied"), core.ErrAlreadyExists
+	if err := doubted(refused); !errors.Is(err, core.ErrUnknownOutcome) || !errors.Is(err, refused) {
+		t.Errorf("error %v", err)
+	}
+	if err := doubted(there); errors.Is(err, core.ErrUnknownOutcome) || doubted(nil) != nil {
+		t.Errorf("error %v", err)
+	}
+	for name, answer := range map[string]*answering{"failed": {500, "InternalServerError"}, "denied": {400, "AccessDeniedException"}} {
+		client := dynamodb.New(dynamodb.Options{
+			Region: "eu-west-1", BaseEndpoint: aws.String("http://127.0.0.1:9"), HTTPClient: *answer, RetryMaxAttempts: 1,
+			Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		})
+		b := &batcher{api: client, within: time.Minute, refuse: func(error) {}, flying: 1}
+		batch := make([]*statement, 2)
+		for i := range batch {
+			batch[i] = &statement{id: "a", text: "INSERT", turn: make(chan turn, 1)}
+		}
+		b.send(t.Context(), batch)
+		want := map[string]turn{"failed": unanswered, "denied": notPlain}[name]
+		if got := <-batch[0].turn; got != want {
+			t.Errorf("%s: turn %d, want %d", name, got, want)
+		}
 	}
 }

@@ -118,9 +118,9 @@ func New(api API, table string, opts Options) (*Store, error) {
 	case opts.Parallel < 1:
 		return nil, fmt.Errorf("%w store: Parallel is %d, must be at least 1", core.ErrInvalid, opts.Parallel)
 	}
-	s := &Store{api: api, raw: api, table: table, where: describe(api, table), opts: opts, skips: map[entry]skip{}}
+	s := &Store{api: judged{api}, raw: api, table: table, where: describe(api, table), opts: opts, skips: map[entry]skip{}}
 	if opts.Usage != nil {
-		s.api = observed{api, opts.Usage}
+		s.api = observed{s.api, opts.Usage}
 	}
 	batches, able := api.(batchAPI)
 	s.batches = batcher{api: batches, within: batchWithin, off: !able || opts.NoBatches, report: opts.Usage, refuse: func(err error) {

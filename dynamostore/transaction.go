@@ -82,7 +82,9 @@ func transact(
 	ctx context.Context, api TransactAPI, in *dynamodb.TransactWriteItemsInput, again func([]types.CancellationReason) bool,
 ) error {
 	for try := 1; ; try++ {
-		_, err := api.TransactWriteItems(ctx, in)
+		var t tries
+		_, err := api.TransactWriteItems(ctx, in, t.counted(nil)...)
+		err = t.judge(err)
 		var cancelled *types.TransactionCanceledException
 		if try == requestTries || !errors.As(err, &cancelled) || !again(cancelled.CancellationReasons) {
 			return err //nolint:wrapcheck // the caller judges it as it came

@@ -80,10 +80,13 @@ func (u *Usage) fail(err error) {
 	}
 }
 
-// tries is a retryer that counts the tries of one request which were throttled.
+// tries is a retryer that counts the tries of one request which were throttled, and tells whether one before the last
+// ended without an answer: such a try may have been written.
 type tries struct {
 	aws.RetryerV2
-	throttled int
+	throttled  int
+	lost       bool // the last try
+	lostBefore bool // one before it
 }
 
 // IsErrorRetryable implements aws.Retryer: it is asked once about each try that failed.
@@ -91,6 +94,8 @@ func (t *tries) IsErrorRetryable(err error) bool {
 	if throttled(err) {
 		t.throttled++
 	}
+	t.lostBefore = t.lostBefore || t.lost
+	t.lost = !refusal(err)
 	return t.RetryerV2.IsErrorRetryable(err)
 }
 
