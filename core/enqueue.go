@@ -10,7 +10,8 @@ import (
 
 // Enqueue makes a new execution of the task. Once it returns without an error the execution is durable. An
 // error that matches ErrUnknownOutcome means that it may be durable all the same: the handle, valid then too,
-// tells. All other errors mean that nothing was written.
+// tells. All other errors mean that nothing was written. It ends with ctx, and by itself after some 5 seconds (2 more for
+// each MB of input) in which the store did not take it: the error then matches ErrUnknownOutcome.
 func (t *Task[In, Out]) Enqueue(ctx context.Context, c *Client, in In) (*Handle[Out], error) {
 	return t.EnqueueWith(ctx, c, in, EnqueueOptions{})
 }
@@ -129,8 +130,26 @@ func (c *Client) prepare(def *definition, input []byte, opts EnqueueOptions) (*E
 	return e, nil
 }
 
+// How long one execution is tried to be put, by all tries of all layers together. The store's client tries each request
+// for up to 20 s and the writer tries the write several times, which is right for what an attempt came to, and outlives
+// whoever waits for an enqueue.
+const (
+	enqueueWithin = 5 * time.Second
+	enqueuePerMB  = 2 * time.Second // a large input is written at some MB a second
+)
+
+var errNotTaken = errors.New("the store did not take the execution in time: it is throttled or does not answer, enqueue it again later with the same id or key")
+
+// soon returns a context for putting an execution.
+func soon(ctx context.Context, e *Execution) (context.Context, context.CancelFunc) {
+	within := enqueueWithin + time.Duration(len(e.Input.Data)>>20)*enqueuePerMB
+	return context.WithTimeoutCause(ctx, within, errNotTaken)
+}
+
 // insertKeyed puts a prepared execution.
 func (c *Client) insertKeyed(ctx context.Context, e *Execution, opts EnqueueOptions) (err error) {
+	ctx, cancel := soon(ctx, e)
+	defer cancel()
 	defer because(ctx, &err)
 	if err := ended(ctx); err != nil {
 		return fmt.Errorf("enqueue task %s: %w", e.TaskID, err)

@@ -80,7 +80,10 @@ func (c *Client) redrive(ctx context.Context, id string) (_ string, err error) {
 		ScheduleToStart: old.ScheduleToStart, StartToFinish: old.StartToFinish, RedriveOf: id,
 	}, time.Now())
 	e.Nonce = NewNonce()
-	err = c.insertNew(ctx, []*Execution{e})[0]
+	within, cancel := soon(ctx, e)
+	defer cancel()
+	err = c.insertNew(within, []*Execution{e})[0]
+	because(within, &err)
 	if errors.Is(err, ErrAlreadyExists) {
 		return e.ID, err
 	}
