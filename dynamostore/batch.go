@@ -52,10 +52,10 @@ type statement struct {
 type turn int
 
 const (
-	written  turn = iota
-	goAlone       // it is to be written by itself, and has room for that
-	notPlain      // it is to be written by itself, and needs no room: it was refused in a batch, or cannot be in one
-	unanswered    // the same, and the batch may have written it
+	written    turn = iota
+	goAlone         // it is to be written by itself, and has room for that
+	notPlain        // it is to be written by itself, and needs no room: it was refused in a batch, or cannot be in one
+	unanswered      // the same, and the batch may have written it
 )
 
 // batcher gathers the writes that wait.
@@ -231,6 +231,7 @@ func (b *batcher) tell(batch []*statement, out *dynamodb.BatchExecuteStatementOu
 	if b.report == nil {
 		return
 	}
+	consumed := shares(batch, out)
 	for i, st := range batch {
 		u := Usage{Operation: "BatchExecuteStatement", ID: st.id, Part: i > 0, Throttled: throttled, Err: err}
 		throttled = 0
@@ -251,13 +252,58 @@ func (b *batcher) tell(batch []*statement, out *dynamodb.BatchExecuteStatementOu
 				types.BatchStatementErrorCodeEnumProvisionedThroughputExceeded:
 				u.Throttled++
 			}
-		case i < len(out.ConsumedCapacity):
-			u.add(&u.Write, &out.ConsumedCapacity[i])
+		case consumed[i] != nil:
+			u.add(&u.Write, consumed[i])
 		default: // DynamoDB Local does not tell
 			u.Write = float64(st.units)
 		}
 		b.report(u)
 	}
+}
+
+// shares returns what each of a batch's statements consumed; nil for one of which DynamoDB does not tell. Where the answer
+// has an entry for each table, in place of one for each statement, it is split by what the statements that were written are
+// billed at, less the unit of each that a condition refused.
+func shares(batch []*statement, out *dynamodb.BatchExecuteStatementOutput) []*types.ConsumedCapacity {
+	consumed := make([]*types.ConsumedCapacity, len(batch))
+	if len(out.ConsumedCapacity) == len(batch) {
+		for i := range consumed {
+			consumed[i] = &out.ConsumedCapacity[i]
+		}
+		return consumed
+	}
+	var all Usage
+	for i := range out.ConsumedCapacity {
+		all.add(&all.Write, &out.ConsumedCapacity[i])
+	}
+	written, refused := 0, 0
+	for i, st := range batch {
+		switch {
+		case i >= len(out.Responses):
+		case out.Responses[i].Error == nil:
+			written += st.units
+		default:
+			switch out.Responses[i].Error.Code { //nolint:exhaustive // no other error is billed
+			case types.BatchStatementErrorCodeEnumConditionalCheckFailed, types.BatchStatementErrorCodeEnumDuplicateItem:
+				refused++
+			}
+		}
+	}
+	if all.Write == 0 || written == 0 {
+		return consumed
+	}
+	for i, st := range batch {
+		part := float64(st.units) / float64(written)
+		c := &types.ConsumedCapacity{CapacityUnits: aws.Float64(max(0, all.Write-float64(refused)) * part)}
+		for name, units := range all.Indexes {
+			if c.GlobalSecondaryIndexes == nil {
+				c.GlobalSecondaryIndexes = map[string]types.Capacity{}
+			}
+			c.GlobalSecondaryIndexes[name] = types.Capacity{CapacityUnits: aws.Float64(units * part)}
+		}
+		consumed[i] = c
+	}
+	return consumed
 }
 
 // insertStatement is putNew as a statement.

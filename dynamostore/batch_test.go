@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/perdure-dev/perdure/core"
@@ -339,4 +340,37 @@ func (g *gathering) atOnceButOne(s *TestStore, writes []func() error) []error {
 	close(g.open)
 	group.Wait()
 	return errs
+}
+
+// An answer with one entry for the table was taken for the first statement's, and the others were reckoned on top: up to
+// twice what was billed.
+func TestBatchUsage_IsWhatTheAnswerSaysWhetherByTableOrByStatement(t *testing.T) {
+	t.Parallel()
+	batch := []*statement{{id: "a", units: 4}, {id: "b", units: 2}, {id: "refused", units: 9}, {id: "throttled", units: 9}}
+	responses := []types.BatchStatementResponse{
+		{},
+		{},
+		{Error: &types.BatchStatementError{Code: types.BatchStatementErrorCodeEnumConditionalCheckFailed}},
+		{Error: &types.BatchStatementError{Code: types.BatchStatementErrorCodeEnumThrottlingError}},
+	}
+	capacity := func(units, index float64) types.ConsumedCapacity {
+		return types.ConsumedCapacity{
+			CapacityUnits: &units, GlobalSecondaryIndexes: map[string]types.Capacity{"queue": {CapacityUnits: &index}},
+		}
+	}
+	for name, c := range map[string]struct {
+		told    []types.ConsumedCapacity
+		indexes float64
+	}{
+		"one entry for the table":      {[]types.ConsumedCapacity{capacity(7, 3)}, 3},
+		"one entry for each statement": {[]types.ConsumedCapacity{capacity(4, 2), capacity(2, 1), capacity(1, 0), {}}, 3},
+		"nothing is told":              {nil, 0},
+	} {
+		got, indexes := map[string]float64{}, 0.0
+		b := &batcher{report: func(u Usage) { got[u.ID], indexes = u.Write, indexes+u.Indexes["queue"] }}
+		b.tell(batch, &dynamodb.BatchExecuteStatementOutput{Responses: responses, ConsumedCapacity: c.told}, 0, nil)
+		if diff := cmp.Diff(map[string]float64{"a": 4, "b": 2, "refused": 1, "throttled": 0}, got); diff != "" || indexes != c.indexes {
+			t.Errorf("%s: index units %v, write units (-want +got):\n%s", name, indexes, diff)
+		}
+	}
 }
