@@ -31,6 +31,9 @@ const (
 	// announceEvery is how often an executor tells that it is at work, and announceFor for how long that holds.
 	announceEvery = 10 * time.Second
 	announceFor   = 25 * time.Second
+	// forgetAtOnce is how many that are gone one write removes: an update expression has at most 4 KB (AWS documentation,
+	// "Service, account, and table quotas"), and what a write does not remove, the next ones do.
+	forgetAtOnce = 50
 	// meetWithin bounds what that takes of the time of claims that wait to be returned.
 	meetWithin = 2 * time.Second
 	// askEvery is how often an executor that loses claims looks who is at work.
@@ -126,26 +129,33 @@ const executorPrefix = "x."
 //
 //	input:     an executor, and until when it is taken to be at work
 //	condition: it is not known to be for longer
-//	outcome:   it is known; those whose time was over when this process looked last are forgotten
+//	outcome:   it is known; of those whose time was over when this process looked last, 50 are forgotten
 func (s *Store) meet(ctx context.Context, executor string, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, meetWithin)
 	defer cancel()
-	x := newExpression()
-	until := number(now.Add(announceFor).UnixMilli())
-	own := x.anyName(executorPrefix + executor)
-	x.set = append(x.set, own+" = "+x.value(until))
-	x.when = append(x.when, "attribute_not_exists("+own+") OR "+own+" < "+x.value(until))
-	for _, gone := range s.others.forgotten() {
-		if gone != executor {
-			x.remove = append(x.remove, x.anyName(executorPrefix+gone))
-		}
-	}
+	x := s.meeting(executor, now)
 	out, err := s.api.UpdateItem(ctx, x.input(s.table, primaryKey(settingsKey, sortExecutors), types.ReturnValueAllNew))
 	if err != nil {
 		s.opts.Logger.WarnContext(ctx, "executors do not know of each other", logError, explain(s.where, err))
 		return
 	}
 	s.others.met(out.Attributes, now)
+}
+
+// meeting returns the change that meet makes.
+func (s *Store) meeting(executor string, now time.Time) *expression {
+	x := newExpression()
+	until := number(now.Add(announceFor).UnixMilli())
+	own := x.anyName(executorPrefix + executor)
+	x.set = append(x.set, own+" = "+x.value(until))
+	x.when = append(x.when, "attribute_not_exists("+own+") OR "+own+" < "+x.value(until))
+	gone := s.others.forgotten()
+	for _, id := range gone[:min(forgetAtOnce, len(gone))] {
+		if id != executor {
+			x.remove = append(x.remove, x.anyName(executorPrefix+id))
+		}
+	}
+	return x
 }
 
 // askForOthers reads who is at work.

@@ -241,3 +241,28 @@ func TestExecutorsThatAreGoneAreForgotten(t *testing.T) {
 		t.Errorf("at work are %v", rivals)
 	}
 }
+
+// The expression that removed all of them at once went beyond 4 KB at some 680, and no write to the item succeeded again.
+func TestMeet_ForgetsThousandsThatAreGoneInWritesThatStayWithinTheirLimit(t *testing.T) {
+	t.Parallel()
+	const longest = 4 << 10 // bytes of an expression (AWS documentation, "Service, account, and table quotas")
+	gone := item{}
+	for i := range 3000 {
+		gone[fmt.Sprintf("%sexecutor-%04d", executorPrefix, i)] = number(now.Add(-time.Hour).UnixMilli())
+	}
+	s := &Store{}
+	for writes := 0; len(gone) > 0; writes++ {
+		s.others.met(gone, now)
+		in := s.meeting(executor, now).input("jobs", primaryKey(settingsKey, sortExecutors), "")
+		if n := len(aws.ToString(in.UpdateExpression)); n > longest {
+			t.Fatalf("the expression has %d bytes, at most %d are taken", n, longest)
+		}
+		before := len(gone)
+		for _, name := range in.ExpressionAttributeNames {
+			delete(gone, name)
+		}
+		if len(gone) == before || writes > 3000/forgetAtOnce {
+			t.Fatalf("after %d writes %d are left", writes, len(gone))
+		}
+	}
+}
