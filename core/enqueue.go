@@ -138,7 +138,8 @@ const (
 	enqueuePerMB  = 2 * time.Second // a large input is written at some MB a second
 )
 
-var errNotTaken = errors.New("the store did not take the execution in time: it is throttled or does not answer, enqueue it again later with the same id or key")
+var errNotTaken = fmt.Errorf("%w: the store did not take the execution in time, it is throttled or does not answer, enqueue it again later with the same id or key: %w",
+	ErrUnknownOutcome, context.DeadlineExceeded)
 
 // soon returns a context for putting an execution.
 func soon(ctx context.Context, e *Execution) (context.Context, context.CancelFunc) {
