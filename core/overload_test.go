@@ -139,7 +139,7 @@ func TestOverload_MakesExecutionsLateAndFailsNone(t *testing.T) {
 		{"children, by the record", 50 * time.Millisecond, true, 2, "children", 1000, 100 * time.Millisecond, 10 * time.Minute},
 		{"children of a second", 50 * time.Millisecond, false, 2, "children", 500, time.Second, 3 * time.Minute},
 		{"children of nine seconds", 50 * time.Millisecond, false, 2, "children", 500, 9 * time.Second, 10 * time.Minute},
-		{"5 requests a second", 200 * time.Millisecond, false, 3, "children", 300, 100 * time.Millisecond, 5 * time.Minute},
+		{"5 requests a second", 200 * time.Millisecond, false, 3, "children", 300, 100 * time.Millisecond, 2 * time.Minute},
 		{"5 records a second", 200 * time.Millisecond, true, 3, "children", 300, 100 * time.Millisecond, 10 * time.Minute},
 		{"roots", 50 * time.Millisecond, false, 2, "roots", 1000, 100 * time.Millisecond, 5 * time.Minute},
 		{"roots, by the record", 50 * time.Millisecond, true, 2, "roots", 1000, 100 * time.Millisecond, 10 * time.Minute},

@@ -125,12 +125,13 @@ func (x *Executor) keepPace(ctx context.Context) {
 }
 
 // postponeChecks keeps others from making the children that wait here, as long as these are taken at pace: it writes
-// a parent whose check is near, each time for as long again as its children have waited. So a crash delays them by no
-// more than they were late already.
+// a parent whose check is near, each time for as long again as its children have waited, and for what a slow store takes. So
+// a crash delays them by little more than they were late already.
 func (x *Executor) postponeChecks(ctx context.Context, now time.Time) {
-	_ = inParallel(ctx, x.nearChecks(now), func(ctx context.Context, b *brood) error {
+	extra := x.extra()
+	_ = inParallel(ctx, x.nearChecks(now, extra), func(ctx context.Context, b *brood) error {
 		parent := b.family()
-		after, err := x.follow.apply(ctx, parent, PostponeCheck{CheckAt: now.Add(x.cfg.SpawnCheck + now.Sub(parent.WaitingForChildrenAt))})
+		after, err := x.follow.apply(ctx, parent, PostponeCheck{CheckAt: x.postponed(parent, now, extra)})
 		if err != nil {
 			return nil //nolint:nilerr // its children are put in time
 		}
@@ -141,8 +142,9 @@ func (x *Executor) postponeChecks(ctx context.Context, now time.Time) {
 	})
 }
 
-// nearChecks returns the broods of waiting children whose parents' checks are so near that they could not wait on.
-func (x *Executor) nearChecks(now time.Time) []*brood {
+// nearChecks returns the broods of waiting children whose parents' checks are so near that they could not wait on, once the
+// store has taken its time for a write as well.
+func (x *Executor) nearChecks(now time.Time, extra time.Duration) []*brood {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stuck() || x.shuttingDown() {
@@ -155,12 +157,17 @@ func (x *Executor) nearChecks(now time.Time) []*brood {
 			continue
 		}
 		seen[w.brood] = true
-		due := w.brood.family().DueAt
-		if x.keepUntil(now.Add(x.cfg.SpawnCheck/2)).After(due) && w.brood.family().by(now.Add(x.cfg.SpawnCheck)).After(due) {
+		family := w.brood.family()
+		if x.keepUntil(now.Add(x.cfg.SpawnCheck/2+extra)).After(family.DueAt) && family.by(x.postponed(family, now, extra)).After(family.DueAt) {
 			near = append(near, w.brood)
 		}
 	}
 	return near
+}
+
+// postponed returns the time to which a parent's check is postponed.
+func (x *Executor) postponed(parent *Execution, now time.Time, extra time.Duration) time.Time {
+	return now.Add(x.cfg.SpawnCheck + 2*extra + now.Sub(parent.WaitingForChildrenAt))
 }
 
 // stuck reports whether children wait for code to end: no room was given away since the last look, and all of it is
