@@ -220,6 +220,7 @@ type Executor struct {
 	pace     pace
 	// expected is when something becomes due that this process has put, at the earliest; zero for never.
 	expected  time.Time
+	own       []Hint                  // of what it has put itself, of an executor that is given hints
 	running   map[attemptID]*attempt  // from before their code begins until it has ended
 	coding    int                     // attempts whose code runs
 	abandoned int                     // attempts whose code goes on without them and that hold their room
@@ -365,6 +366,8 @@ type Result struct {
 	Unseen bool
 	// more tells that a pass of StartReady took all that it had room for.
 	more bool
+	// untried is how many of the ids that StartIDs was given it had no room for, at their end.
+	untried int
 }
 
 func (r *Result) add(s Swept) {

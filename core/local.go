@@ -39,6 +39,21 @@ type local struct {
 	mu        sync.Mutex
 	executors []*Executor // whose loop starts ready executions
 	waiting   map[string][]chan<- struct{}
+	hints     hints
+}
+
+// hint calls do for what is known of hints.
+func (l *local) hint(do func(*hints)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do(&l.hints)
+}
+
+// hinted returns what is known of hints.
+func (l *local) hinted() hints {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hints
 }
 
 // join makes an executor known until leave is called.

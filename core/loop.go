@@ -54,7 +54,9 @@ type repetition struct {
 	// hinted is set for StartHinted, with the hints that are not acted on yet.
 	hinted bool
 	hints  []Hint
-	total  Result
+	// awaited is when something becomes due that was seen in the queue before.
+	awaited time.Time
+	total   Result
 }
 
 func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
@@ -71,27 +73,22 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 	if starts {
 		defer x.local.join(x)()
 	}
-	if x.startDue(ctx, r); r.total.Done > 0 {
-		// What else is due has hints of its own, most likely, and to look for it now would only get in their way.
-		x.pause(ctx, r.loop, x.cfg.Poll)
-	}
 	for failures := 0; ; {
 		began := time.Now()
-		x.startDue(ctx, r)
 		if starts {
 			x.looks()
 		}
-		result, err := r.pass(ctx, sweepLimit)
-		x.cfg.Observer.passDone(ctx, r.loop, began, result, err)
-		r.total.Done += result.Done
-		r.total.Lost += result.Lost
-		now := time.Now()
-		seen := result.NextDue
-		if r.hinted {
-			result.NextDue = time.Time{} // others have hints of what the queue shows
+		var result Result
+		var err error
+		if started := x.startDue(ctx, r); started == 0 && x.mayLook(r, began) {
+			result, err = x.look(ctx, r, began)
+		} else {
+			result.NextDue = r.awaited
 		}
+		now := time.Now()
 		if starts {
-			result.NextDue = earlier(earlier(result.NextDue, r.nextHint()), x.expects(began))
+			result.NextDue = earlier(earlier(result.NextDue, r.nextHint()), x.nextExpected(began))
+			result.more = result.more || r.waitsForRoom(now)
 		}
 		r.total.NextDue = result.NextDue
 		if ctx.Err() != nil || !x.deadline.IsZero() && !now.Before(x.deadline) {
@@ -112,7 +109,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			}
 			wait = x.unhurried(x.cfg.Poll, 4)
 			if !result.more {
-				wait = r.wait(now, result.NextDue, seen, wait, x.cfg.Random())
+				wait = untilDue(now, result.NextDue, wait)
 			}
 		case !starts && result.Done > 0:
 			failures = 0
@@ -121,7 +118,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 			return r.total, nil
 		default:
 			failures = 0
-			wait = r.wait(now, result.NextDue, seen, x.unhurried(x.cfg.Poll, 4), x.cfg.Random()) // something may come that is due earlier
+			wait = untilDue(now, result.NextDue, x.unhurried(x.cfg.Poll, 4)) // something may come that is due earlier
 		}
 		if x.pause(ctx, r.loop, wait); ctx.Err() != nil {
 			return r.total, nil
@@ -129,17 +126,52 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 	}
 }
 
-// wait returns how long to wait before another look at a queue: until something is due, at most as long as a poll. What
-// others have hints of, and the queue shows, is looked at a little later, and not by all who wait at the same moment.
-func (r *repetition) wait(now, next, seen time.Time, poll time.Duration, random float64) time.Duration {
-	wait := poll
-	if !next.IsZero() {
-		wait = min(wait, next.Sub(now))
+// mayLook reports whether the loop's queue is worth a look, whoever looked a moment ago.
+func (x *Executor) mayLook(r *repetition, now time.Time) (may bool) {
+	switch {
+	case r.loop != LoopStartReady,
+		!r.hinted && x.busy() == 0, // it is about to end
+		!r.awaited.IsZero() && !r.awaited.After(now):
+		return true
 	}
-	if r.hinted && !seen.IsZero() {
-		wait = min(wait, seen.Sub(now)+time.Duration(random*float64(poll)/2))
+	x.local.hint(func(h *hints) { may = h.mayLook(now) })
+	return may
+}
+
+// look looks at the loop's queue and treats what is due there.
+func (x *Executor) look(ctx context.Context, r *repetition, began time.Time) (result Result, err error) {
+	known := x.local.hinted()
+	by := r.dueBy(known, began)
+	if r.loop == LoopStartReady {
+		result, err = x.claim(ctx, sweepLimit, by, nil)
+	} else {
+		result, err = r.pass(ctx, sweepLimit)
 	}
-	return wait
+	x.cfg.Observer.passDone(ctx, r.loop, began, result, err)
+	r.total.Done += result.Done
+	r.total.Lost += result.Lost
+	if r.loop == LoopStartReady {
+		x.local.hint(func(h *hints) { h.looked(began, result) })
+	}
+	r.awaited = time.Time{}
+	switch next := result.NextDue; {
+	case r.hinted:
+		result.NextDue = time.Time{} // others have hints of what the queue shows
+	case by.IsZero() || next.IsZero():
+	case next.After(began):
+		r.awaited = next
+	default:
+		result.NextDue = next.Add(known.time)
+	}
+	return result, err
+}
+
+// untilDue returns how long to wait before another look at a queue: until something is due, at most as long as a poll.
+func untilDue(now, next time.Time, poll time.Duration) time.Duration {
+	if next.IsZero() {
+		return poll
+	}
+	return min(poll, next.Sub(now))
 }
 
 // waits reports whether a loop has due times that are worth being awake for. Leases are not: most of them are given back

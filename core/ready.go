@@ -10,7 +10,7 @@ import (
 // starts their attempts. It does not wait for them: see Flush. Oldest due first; what another executor won is
 // skipped.
 func (x *Executor) StartReady(ctx context.Context, limit int) (Result, error) {
-	return x.claim(ctx, limit, nil)
+	return x.claim(ctx, limit, time.Time{}, nil)
 }
 
 // StartIDs is StartReady for executions that are known by id, without a look at the queue.
@@ -18,12 +18,12 @@ func (x *Executor) StartIDs(ctx context.Context, ids []string) (Result, error) {
 	if len(ids) == 0 {
 		return Result{}, nil
 	}
-	return x.claim(ctx, len(ids), ids)
+	return x.claim(ctx, len(ids), time.Time{}, ids)
 }
 
-// claim claims at most limit executions, those of the ids if there are any, and starts their attempts: as many at once as the
-// store can claim in a moment.
-func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, error) {
+// claim claims at most limit executions, those of the ids if there are any, else those that the queue shows to be due by dueBy
+// (ReadyClaim.DueBy), and starts their attempts: as many at once as the store can claim in a moment.
+func (x *Executor) claim(ctx context.Context, limit int, dueBy time.Time, ids []string) (Result, error) {
 	if x.left(Millis(time.Now())) < x.shortest || !x.begin() {
 		return Result{Unseen: true}, nil
 	}
@@ -32,12 +32,13 @@ func (x *Executor) claim(ctx context.Context, limit int, ids []string) (Result, 
 	for looked := false; ; looked = true {
 		room, bounded := x.reserveClaim(limit)
 		if room == 0 {
-			all.Unseen, all.more = !looked, true
+			all.Unseen, all.more, all.untried = !looked, true, len(ids)
 			return all, nil
 		}
-		result, err := x.claimAtOnce(ctx, room, ids)
-		all = all.then(result)
+		result, err := x.claimAtOnce(ctx, room, dueBy, ids)
 		left := ids[min(room, len(ids)):]
+		result.untried = len(left)
+		all = all.then(result)
 		if err != nil || !bounded || len(left) == 0 && (ids != nil || !result.more) {
 			return all, err
 		}
@@ -56,7 +57,7 @@ func (x *Executor) reserveClaim(limit int) (room int, bounded bool) {
 }
 
 // claimAtOnce claims executions for which room is taken, and starts their attempts.
-func (x *Executor) claimAtOnce(ctx context.Context, room int, ids []string) (Result, error) {
+func (x *Executor) claimAtOnce(ctx context.Context, room int, dueBy time.Time, ids []string) (Result, error) {
 	now, extra := Millis(time.Now()), x.extra()
 	left := x.left(now)
 	x.mu.Lock()
@@ -70,7 +71,7 @@ func (x *Executor) claimAtOnce(ctx context.Context, room int, ids []string) (Res
 	began := time.Now()
 	swept, err := x.cfg.Store.ClaimReady(ctx, ReadyClaim{
 		Now: now, Limit: room, ExecutorID: x.id, Left: left, Most: x.cfg.Limits.Timeout, Leeway: x.cfg.Leeway + extra,
-		IDs: ids, Shared: shared, RecoveredBelow: 1,
+		DueBy: dueBy, IDs: ids, Shared: shared, RecoveredBelow: 1,
 	})
 	x.timed(ctx, began)
 	if len(swept.Executions) == 0 {
@@ -103,6 +104,13 @@ func (x *Executor) claimAtOnce(ctx context.Context, room int, ids []string) (Res
 func (x *Executor) expect(at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.brief { // an executor that was given hints leaves what it puts to those who are given the hints of that
+		x.expects(at)
+	}
+}
+
+// expects is expect for a caller that holds x.mu.
+func (x *Executor) expects(at time.Time) {
 	if !x.expected.IsZero() && !at.Before(x.expected) {
 		return
 	}
@@ -138,9 +146,9 @@ func (x *Executor) idle(end time.Time) time.Duration {
 	return end.Sub(now)
 }
 
-// expects returns the earliest time at which something is expected to be due that a look at the queue at now did not
+// nextExpected returns the earliest time at which something is expected to be due that a look at the queue at now did not
 // see; zero when nothing is.
-func (x *Executor) expects(now time.Time) time.Time {
+func (x *Executor) nextExpected(now time.Time) time.Time {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.expected.After(now) {

@@ -226,6 +226,7 @@ func (x *Executor) write(ctx context.Context, e *Execution, ev Event) (*Executio
 	}
 	if err == nil {
 		x.wrote(after, ev)
+		x.keepHint(after, ev)
 	}
 	return after, err
 }

@@ -200,12 +200,22 @@ type ReadyClaim struct {
 	// then leave some of the due executions to them for a few seconds, and others than the oldest, so that they do not all
 	// want the same.
 	Shared bool
+	// DueBy, when not zero, makes a look at the queue leave alone what became due after it, as what is not due yet.
+	DueBy time.Time
 	// IDs, when not empty, are claimed as far as they are due, without looking at the queue, and returned in
 	// their order here. They are hints: what CheckIDs refuses is lost, as what is not due.
 	IDs []string
 	// RecoveredBelow leaves executions alone that were recovered that often or more, and returns them in Swept.Recovered: they
 	// have to run apart. 0 leaves none.
 	RecoveredBelow int
+}
+
+// Look returns the time at which the queue is looked at: what is due later is left alone.
+func (c ReadyClaim) Look() time.Time {
+	if c.DueBy.IsZero() {
+		return c.Now
+	}
+	return c.DueBy
 }
 
 // Claim returns the execution as the claim makes it. One that it may not have is nil; apart tells that this is for

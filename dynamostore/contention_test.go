@@ -187,7 +187,7 @@ func TestAnExecutorThatLosesClaimsMeetsTheOthers(t *testing.T) {
 		before := 0
 		for i, s := range stores {
 			apis[i].answer.Store(nil)
-			if _, err := s.due(t.Context(), look{queue: core.QueueReady, now: at, limit: n}); err != nil {
+			if _, err := s.due(t.Context(), look{queue: core.QueueReady, now: at, dueBy: at, limit: n}); err != nil {
 				t.Fatal(err)
 			}
 			before += int(apis[i].claims.Load())

@@ -36,11 +36,12 @@ type entry struct {
 	queue core.Queue
 }
 
-// look says which entries of a queue are wanted: at most limit of those that are due at now. A claim of ready
+// look says which entries of a queue are wanted: at most limit of those that are due at dueBy. A claim of ready
 // executions has left for an attempt; it is zero for the other sweeps.
 type look struct {
 	queue core.Queue
 	now   time.Time
+	dueBy time.Time // what is due later is taken for what is not due
 	left  time.Duration
 	limit int
 	// Of a claim of ready executions: see contention.go.
@@ -82,7 +83,7 @@ func (s *Store) due(ctx context.Context, l look) (v queueView, err error) {
 			mu.Lock()
 			for _, e := range entries {
 				at := time.UnixMilli(e.dueAt).UTC()
-				if at.After(l.now) {
+				if at.After(l.dueBy) {
 					p.done = true
 					if v.next.IsZero() || at.Before(v.next) {
 						v.next = at

@@ -20,7 +20,7 @@ func (s *Store) ClaimReady(ctx context.Context, c core.ReadyClaim) (core.Swept, 
 	if len(c.IDs) > 0 {
 		return s.claimIDs(ctx, c)
 	}
-	l := look{queue: core.QueueReady, now: c.Now, left: c.Left, limit: c.Limit, executor: c.ExecutorID, shared: c.Shared}
+	l := look{queue: core.QueueReady, now: c.Now, dueBy: c.Look(), left: c.Left, limit: c.Limit, executor: c.ExecutorID, shared: c.Shared}
 	var swept core.Swept
 	for range maxRounds {
 		if c.Shared {

@@ -72,7 +72,7 @@ func (s *Store) sweep(
 	first func(context.Context, *core.Execution) error,
 ) (core.Swept, error) {
 	corrupt := 0
-	swept, err := s.rounds(ctx, look{queue: q, now: now, limit: limit}, func(entries []entry) ([]*core.Execution, error) {
+	swept, err := s.rounds(ctx, look{queue: q, now: now, dueBy: now, limit: limit}, func(entries []entry) ([]*core.Execution, error) {
 		records, n, err := s.records(ctx, entries, now)
 		if err != nil {
 			return nil, err

@@ -62,7 +62,7 @@ func (s *Store) ClaimReady(_ context.Context, c core.ReadyClaim) (core.Swept, er
 		return core.Swept{}, err
 	}
 	if len(c.IDs) == 0 {
-		return s.claim(core.QueueReady, c.Now, c.Limit, c.Claim)
+		return s.claim(core.QueueReady, c.Look(), c.Limit, c.Claim)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

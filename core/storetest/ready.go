@@ -21,6 +21,7 @@ func readyTests() []test {
 		{"a claim by ids keeps to its limit and its time left", claimByIDsWithinBounds},
 		{"an execution that failed an attempt is claimed again when its delay is over", claimAgain},
 		{"executions due at the same time are all claimed", claimTies},
+		{"a claim leaves what became due after DueBy", claimLeavesWhatIsDueLater},
 		{"a claim leaves what was recovered too often, and tells", claimLeavesRecovered},
 		{"a claim of parents leaves what was recovered too often, and tells", claimLeavesRecoveredParents},
 	}
@@ -225,6 +226,29 @@ func (s *suite) leaves(claim func() (core.Swept, error), take, leave []string) {
 			s.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
+}
+
+func claimLeavesWhatIsDueLater(s *suite) {
+	for i := range 5 {
+		s.insert(ready(fmt.Sprintf("e%d", i), at(float64(i))))
+	}
+	claim := core.ReadyClaim{Now: at(4), DueBy: at(1), Limit: 10, ExecutorID: executor, Left: left, Leeway: leeway}
+	var swept core.Swept
+	got := s.swept(2, func() (core.Swept, error) {
+		var err error
+		swept, err = s.store.ClaimReady(s.ctx, claim)
+		return swept, err
+	})
+	s.ids(got, "e0", "e1")
+	if !got[0].StartedAt.Equal(at(4)) || !got[0].ExpiresAt.Equal(at(4).Add(timeout+leeway)) {
+		s.Errorf("an attempt began at %s under a lease until %s, and not now", got[0].StartedAt, got[0].ExpiresAt)
+	}
+	if swept.Due != 2 || !swept.NextDue.Equal(at(2)) {
+		s.Errorf("%d were due, the next at %s", swept.Due, swept.NextDue)
+	}
+	claim.IDs = []string{"e3"}
+	s.ids(s.swept(1, func() (core.Swept, error) { return s.store.ClaimReady(s.ctx, claim) }), "e3")
+	s.ids(s.swept(2, func() (core.Swept, error) { return s.claim(at(4), 10) }), "e2", "e4")
 }
 
 func claimLeavesRecovered(s *suite) {

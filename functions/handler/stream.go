@@ -32,7 +32,6 @@ func hintsOf(event json.RawMessage) (hints []core.Hint, streamed bool, err error
 			}
 		})
 		if ready {
-			hint.WrittenAt = r.Change.ApproximateCreationDateTime.Time
 			hints = append(hints, hint)
 		}
 	}

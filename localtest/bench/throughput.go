@@ -24,6 +24,7 @@ import (
 	"github.com/perdure-dev/perdure/dynamostore"
 	"github.com/perdure-dev/perdure/localtest/bench/workload"
 	"github.com/perdure-dev/perdure/localtest/dynamolocal"
+	"github.com/perdure-dev/perdure/localtest/meter"
 	"github.com/perdure-dev/perdure/localtest/progress"
 	"github.com/perdure-dev/perdure/localtest/stack"
 )
@@ -44,6 +45,8 @@ type throughputLine struct {
 	// Unsteady tells that no two samples of that raw rate were alike, so that the share is uncertain.
 	Unsteady bool    `json:"bound_unsteady,omitempty"`
 	Requests float64 `json:"requests_per_task,omitempty"`
+	Refused  float64 `json:"refused_per_task,omitempty"` // writes whose condition did not hold, through the functions
+	Looks    float64 `json:"looks_per_task,omitempty"`   // queries of the queue index for ready executions, the same
 	CPU      float64 `json:"client_cpu_us_per_task"`
 	RSS      float64 `json:"peak_rss_mb"`
 }
@@ -70,7 +73,7 @@ const processConcurrency = 256
 
 func benchThroughput(ctx context.Context, r *report, opts options) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "workload\tstore\tvia\tn\tseconds\tper second\tp50 ms\tp99 ms\tof bound\trequests\tCPU us\tRSS MB\t")
+	fmt.Fprintln(table, "workload\tstore\tvia\tn\tseconds\tper second\tp50 ms\tp99 ms\tof bound\trequests\trefused\tlooks\tCPU us\tRSS MB\t")
 	for _, place := range []struct {
 		name string
 		open func(context.Context, io.Writer) (*setup, error)
@@ -80,8 +83,8 @@ func benchThroughput(ctx context.Context, r *report, opts options) error {
 		}
 		lines, err := measurePlace(ctx, r.say, opts, place.name, place.open)
 		for _, line := range lines {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%.2f\t%.0f\t%.0f\t\n", line.Workload, line.Store, line.Via,
-				line.N, line.Seconds, line.PerSecond, line.P50, line.P99, 100*line.ShareOfBound, line.Requests, line.CPU, line.RSS)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%.2f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t\n", line.Workload, line.Store, line.Via,
+				line.N, line.Seconds, line.PerSecond, line.P50, line.P99, 100*line.ShareOfBound, line.Requests, line.Refused, line.Looks, line.CPU, line.RSS)
 			err = errors.Join(err, r.write(line))
 		}
 		if err != nil {
@@ -155,6 +158,8 @@ func (s *setup) measure(ctx context.Context, name string, n int) (throughputLine
 	line.PerSecond = float64(line.N) / line.Seconds
 	all := s.sofar()
 	line.Requests = float64(all.requests-before.requests) / float64(line.N)
+	line.Refused = float64(all.refused-before.refused) / float64(line.N)
+	line.Looks = float64(all.looks-before.looks) / float64(line.N)
 	after, err := cpuTime(s.pids())
 	if err != nil {
 		return line, err
@@ -167,6 +172,9 @@ func (s *setup) measure(ctx context.Context, name string, n int) (throughputLine
 	if err != nil {
 		return line, err
 	}
+	if line.Via == "functions" && line.Refused > refusedBudget {
+		return line, fmt.Errorf("%.2f writes a task are refused, at most %.2f may be", line.Refused, refusedBudget)
+	}
 	line.Unsteady = !rawBefore.steady || !rawAfter.steady
 	if raw := (rawBefore.perSecond + rawAfter.perSecond) / 2; raw > 0 {
 		line.ShareOfBound = float64(all.operations-before.operations) / line.Seconds / raw
@@ -178,6 +186,9 @@ func (s *setup) measure(ctx context.Context, name string, n int) (throughputLine
 type sent struct {
 	requests   int
 	operations int // the same with each statement of a batch for itself
+	// Through the functions, of what starts executions:
+	refused int // writes whose condition did not hold
+	looks   int // queries of the queue index
 }
 
 func (s *setup) sofar() sent {
@@ -216,6 +227,12 @@ func (s *setup) latency(ctx context.Context, n int) (runs int, p50, p99 float64,
 	return n, took[n/2], took[min(n-1, n*99/100)], nil
 }
 
+// queueIndex is the index that executions which are due are found in.
+const queueIndex = "queue"
+
+// refusedBudget is how many writes a task may be refused through the functions: each is billed for nothing.
+const refusedBudget = 0.1
+
 // functionTimeout is the template's own; the tasks' timeouts do not fit the 30 s that a stack has else.
 const functionTimeout = 2 * time.Minute
 
@@ -240,7 +257,7 @@ func processSetup(ctx context.Context, say io.Writer) (*setup, error) {
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
-	s := &setup{store: "dynamodb", sent: func() sent { return sent{int(requests.Load()), int(operations.Load())} }}
+	s := &setup{store: "dynamodb", sent: func() sent { return sent{requests: int(requests.Load()), operations: int(operations.Load())} }}
 	s.rawRate = func(ctx context.Context) (float64, error) { return rawUpdates(ctx, dynamo, "bench") }
 	return s, s.run(ctx, store, server.Close)
 }
@@ -311,7 +328,10 @@ func functionsSetup(ctx context.Context, say io.Writer) (*setup, error) {
 	s.sent = func() sent {
 		usage := app.Meter.Usage()
 		n := usage.Total.Requests
-		return sent{n, n - usage.ByOperation["BatchExecuteStatement"].Requests + usage.Untold}
+		return sent{
+			requests: n, operations: n - usage.ByOperation["BatchExecuteStatement"].Requests + usage.Untold, refused: usage.Refused,
+			looks: usage.Calls[meter.Call{App: stack.StartReady, Operation: "Query", Index: queueIndex}],
+		}
 	}
 	metered := dynamostore.LocalClient(app.Meter.Endpoint())
 	s.rawRate = func(ctx context.Context) (float64, error) { return rawUpdates(ctx, metered, app.Table) }

@@ -150,8 +150,8 @@ func TestTheStreamAloneStartsWhatIsEnqueued(t *testing.T) {
 	emptyQueues(t, s)
 }
 
-// A start by the stream takes the 7 writes of any other. An invocation that looks at the queue sees others' executions
-// before their hints come, so that now and then a claim is lost to it, which is billed as well: little is.
+// A start by the stream takes the 7 writes of any other. Invocations that looked at the queue saw others' executions before
+// their hints came and claimed them: a start took 7.1 write and 4.4 read units, and 8.2 and 1.2 where 200 came at once.
 func TestWhatAStartByTheStreamConsumes(t *testing.T) {
 	t.Parallel()
 	s, watch, _ := startGated(t, stack.Options{})
@@ -171,14 +171,16 @@ func TestWhatAStartByTheStreamConsumes(t *testing.T) {
 		run(1)
 	}
 	after := s.Meter.Total()
-	if got := (after.Write - before.Write) / 10; got > 8 {
-		t.Errorf("one at a time consumes %v write units, want 7 and at most 1 for a claim that is lost", got)
+	write, read := (after.Write-before.Write)/10, (after.Read-before.Read)/10
+	t.Logf("one at a time: %v write units, %v read units each", write, read)
+	if write > 7.2 || read > 1.5 {
+		t.Errorf("one at a time consumes %v write and %v read units each, want 7 and at most a look at the queue for every three", write, read)
 	}
-	t.Logf("one at a time: %v read units each", (after.Read-before.Read)/10)
 	run(200)
 	burst := s.Meter.Total()
-	t.Logf("200 at once: %v write units, %v read units each", (burst.Write-after.Write)/200, (burst.Read-after.Read)/200)
-	if got := (burst.Write - after.Write) / 200; got > 10 {
-		t.Errorf("200 at once consume %v write units each, want 7 and at most 3 for claims that are lost", got)
+	write, read = (burst.Write-after.Write)/200, (burst.Read-after.Read)/200
+	t.Logf("200 at once: %v write units, %v read units each", write, read)
+	if write > 7.2 || read > 0.5 {
+		t.Errorf("200 at once consume %v write and %v read units each, want at most 7, and looks at the queue for a few only", write, read)
 	}
 }

@@ -116,6 +116,7 @@ const batchOperation = "BatchExecuteStatement"
 type Usage struct {
 	// Untold is how many statements of batches are not in the units, since DynamoDB Local does not tell what they consume.
 	Untold      int
+	Refused     int // conditional writes whose condition did not hold, in batches too
 	Total       Units
 	ByOperation map[string]Units // such as UpdateItem
 	ByKey       map[string]Units // of requests on single items, by partition key; without queries and batches
@@ -133,7 +134,7 @@ type Call struct {
 func (m *Meter) Usage() Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Usage{m.usage.Untold, m.usage.Total, maps.Clone(m.usage.ByOperation), maps.Clone(m.usage.ByKey), maps.Clone(m.usage.Calls)}
+	return Usage{m.usage.Untold, m.usage.Refused, m.usage.Total, maps.Clone(m.usage.ByOperation), maps.Clone(m.usage.ByKey), maps.Clone(m.usage.Calls)}
 }
 
 // Total returns what all requests consumed so far.
@@ -288,16 +289,25 @@ func (m *Meter) count(r *http.Response) error {
 		}
 	}
 	units.Read = max(units.Read, c.least)
+	refused := 0
 	if strings.HasSuffix(answer.Type, "#ConditionalCheckFailedException") {
 		units.Write++
+		refused++
 	}
-	var statements []json.RawMessage
-	if c.operation == batchOperation && len(capacities) == 0 {
-		_ = json.Unmarshal(answer.Responses, &statements) // none is told where it is no list
+	var statements []struct{ Error struct{ Code string } }
+	if c.operation == batchOperation && json.Unmarshal(answer.Responses, &statements) == nil {
+		for _, s := range statements {
+			if strings.HasPrefix(s.Error.Code, "ConditionalCheckFailed") {
+				refused++
+			}
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.usage.Untold += len(statements)
+	if len(capacities) == 0 {
+		m.usage.Untold += len(statements)
+	}
+	m.usage.Refused += refused
 	m.usage.Total.add(units)
 	of := m.usage.ByOperation[c.operation]
 	of.add(units)
