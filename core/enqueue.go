@@ -130,15 +130,14 @@ func (c *Client) prepare(def *definition, input []byte, opts EnqueueOptions) (*E
 	return e, nil
 }
 
-// How long one execution is tried to be put, by all tries of all layers together. The store's client tries each request
-// for up to 20 s and the writer tries the write several times, which is right for what an attempt came to, and outlives
-// whoever waits for an enqueue.
+// These bound all tries of an enqueue together. The store's client tries each request for up to 20 s, and the writer tries the
+// write several times: that is right for the end of an attempt, but a caller who waits for an enqueue is gone by then.
 const (
 	enqueueWithin = 5 * time.Second
-	enqueuePerMB  = 2 * time.Second // a large input is written at some MB a second
+	enqueuePerMB  = 2 * time.Second // for each MB of input, of which a store writes some a second
 )
 
-var errNotTaken = fmt.Errorf("%w: the store did not take the execution in time, it is throttled or does not answer, enqueue it again later with the same id or key: %w",
+var errNotTaken = fmt.Errorf("%w: the store is throttled or does not answer, and did not take the execution in time: enqueue it again later, with the same id or key: %w",
 	ErrUnknownOutcome, context.DeadlineExceeded)
 
 // soon returns a context for putting an execution.

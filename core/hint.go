@@ -17,7 +17,7 @@ const (
 	// leastHintTime and mostHintTime bound hints.time.
 	leastHintTime = time.Second
 	mostHintTime  = 5 * time.Second
-	// hintedFor is how long a process that was given hints takes it that there are more under way.
+	// hintedFor is for how long after the last hints a process expects more of them.
 	hintedFor = 10 * time.Minute
 )
 
@@ -35,8 +35,8 @@ func (h *hints) underWay(now time.Time) bool {
 	return !h.given.IsZero() && now.Sub(h.given) <= hintedFor
 }
 
-// are notes that an executor was given hints. They are left twice the time that they take.
-func (h *hints) are(some []Hint, now time.Time) {
+// arrived notes that an executor was given hints. They are left twice the time that they take.
+func (h *hints) arrived(some []Hint, now time.Time) {
 	h.given = now
 	var oldest time.Duration
 	for _, hint := range some {
@@ -48,8 +48,8 @@ func (h *hints) are(some []Hint, now time.Time) {
 	h.time = max(wanted, h.time-(h.time-wanted)/16)
 }
 
-// mayLook reports whether the queue is worth a look: while there are hints under way all executors of an engine have a look
-// at it now and then, in turn.
+// mayLook reports whether the queue is worth a look. While hints are under way, the executors of an engine together look at it
+// about once in the time that hints are left.
 func (h *hints) mayLook(now time.Time) bool {
 	if now.Before(h.nextLook) && h.underWay(now) {
 		return false
@@ -81,11 +81,12 @@ func (x *Executor) StartHinted(ctx context.Context, given []Hint, until time.Tim
 	x.mu.Lock()
 	x.brief = true
 	x.mu.Unlock()
-	x.local.hint(func(h *hints) { h.are(given, time.Now()) })
+	x.local.hint(func(h *hints) { h.arrived(given, time.Now()) })
 	return x.repeat(ctx, &repetition{loop: LoopStartReady, until: until, hinted: true, hints: slices.Clone(given)})
 }
 
-// startDue starts what is due of a repetition's hints, adds to its result and returns how many were started. Those that there is no room for are kept.
+// startDue starts what is due of a repetition's hints, adds to its result and returns how many were started. Those that there
+// is no room for are kept.
 func (x *Executor) startDue(ctx context.Context, r *repetition) (started int) {
 	now := time.Now()
 	r.hints = append(r.hints, x.ownHints()...)
@@ -97,6 +98,8 @@ func (x *Executor) startDue(ctx context.Context, r *repetition) (started int) {
 		}
 		if h.DueAt.IsZero() || now.Sub(h.DueAt) <= known.time {
 			due = append(due, h)
+		} else {
+			r.owes = true
 		}
 		return true
 	})
@@ -110,6 +113,7 @@ func (x *Executor) startDue(ctx context.Context, r *repetition) (started int) {
 	result, err := x.StartIDs(ctx, ids)
 	if err != nil {
 		x.log.WarnContext(ctx, "hinted executions are left to the ready queue", logError, err)
+		r.owes = true
 	} else {
 		r.hints = append(r.hints, due[len(due)-result.untried:]...)
 	}
@@ -146,9 +150,9 @@ func (r *repetition) waitsForRoom(now time.Time) bool {
 	return slices.ContainsFunc(r.hints, func(h Hint) bool { return !h.DueAt.After(now) })
 }
 
-// dueBy returns which executions a look at the queue takes, by their due time; zero for all that are due. While there are
-// hints under way that are what was due before them, and what the queue showed as what is to come: whoever had the hint of
-// that did not wait for it, or does so and is not alone in it.
+// dueBy returns up to which due time a look at the queue takes executions; zero for all that are due. While hints are under
+// way it leaves out what became due a moment ago, for whose hint there is still time. But it takes what an earlier look
+// showed as due later: whoever had the hint of that may not have waited for it.
 func (r *repetition) dueBy(known hints, now time.Time) time.Time {
 	if !known.underWay(now) {
 		return time.Time{}

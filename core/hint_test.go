@@ -302,3 +302,32 @@ func TestATickBetweenHintsStartsInTimeWhatItAwaits(t *testing.T) {
 		}
 	})
 }
+
+// An invocation left its hint to those who look at the queue, since it had come late, and did not look itself, since another
+// had a moment before. What it named waited for the next tick.
+func TestWhoLeavesALateHintToTheQueueLooksThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, []core.Definition{double})
+		e := w.engine()
+		invoke := func(hint core.Hint) {
+			x := e.NewExecutor(core.ExecutorOptions{})
+			if _, err := x.StartHinted(w.ctx, []core.Hint{hint}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			x.Flush()
+		}
+		h := enqueue(w, double, 1)
+		late := hintOf(h, time.Now())
+		time.Sleep(4700 * time.Millisecond)
+		invoke(core.Hint{ID: "gone", DueAt: time.Now().Add(-2500 * time.Millisecond)}) // from now on hints have 5 s
+		time.Sleep(500 * time.Millisecond)
+		if status := w.get(h.ID()).Status; status != core.StatusReady {
+			t.Fatalf("it is %s before its hint comes", status)
+		}
+		invoke(late)
+		if status := w.get(h.ID()).Status; status != core.StatusCompleted {
+			t.Errorf("it is %s after its hint has come", status)
+		}
+	})
+}

@@ -56,7 +56,9 @@ type repetition struct {
 	hints  []Hint
 	// awaited is when something becomes due that was seen in the queue before.
 	awaited time.Time
-	total   Result
+	// owes tells that a hint was left to those who look at the queue: nobody else may do so before the next tick.
+	owes  bool
+	total Result
 }
 
 func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
@@ -129,7 +131,7 @@ func (x *Executor) repeat(ctx context.Context, r *repetition) (Result, error) {
 // mayLook reports whether the loop's queue is worth a look, whoever looked a moment ago.
 func (x *Executor) mayLook(r *repetition, now time.Time) (may bool) {
 	switch {
-	case r.loop != LoopStartReady,
+	case r.loop != LoopStartReady, r.owes,
 		!r.hinted && x.busy() == 0, // it is about to end
 		!r.awaited.IsZero() && !r.awaited.After(now):
 		return true
@@ -153,6 +155,7 @@ func (x *Executor) look(ctx context.Context, r *repetition, began time.Time) (re
 	if r.loop == LoopStartReady {
 		x.local.hint(func(h *hints) { h.looked(began, result) })
 	}
+	r.owes = r.owes && err != nil
 	r.awaited = time.Time{}
 	switch next := result.NextDue; {
 	case r.hinted:

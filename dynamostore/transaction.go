@@ -70,9 +70,9 @@ func passes(reasons []types.CancellationReason) bool {
 
 // TransactWrite sends a transaction, and sends it again, with growing pauses and within 20 s, as long as DynamoDB cancels
 // it for reasons that pass: an item that another transaction holds (TransactionConflict), a throttled table
-// (ThrottlingError, ProvisionedThroughputExceeded). The SDK does not. Its error is that of the last try; a
-// *types.TransactionCanceledException means that nothing was written. Any
-// other error leaves open whether it was written, except where DynamoDB refused the request itself.
+// (ThrottlingError, ProvisionedThroughputExceeded). The SDK does not. Its error is that of the last try: a
+// *types.TransactionCanceledException means that nothing was written, and so does an error by which DynamoDB refused the
+// request itself. Any other error leaves open whether it was written.
 func TransactWrite(ctx context.Context, api TransactAPI, in *dynamodb.TransactWriteItemsInput) error {
 	return transact(ctx, api, in, passes)
 }

@@ -148,7 +148,6 @@ func TestAHintThatComesLateIsLeftToTheQueue(t *testing.T) {
 			t.Errorf("while the queue does not show it: %+v", report)
 		}
 		s.store.Settle()
-		time.Sleep(time.Second) // one look is enough for hints that come at the same time
 		if report := s.event(late); report.Done != 1 {
 			t.Errorf("once the queue shows it: %+v", report)
 		}
